@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every packet ends in exactly one verdict; every drop has exactly one of these reasons. This list generates
+// the enum, the counters, the metrics, the CLI's names and docs/drops.md: (name, what it means and what to
+// do).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "contract/limits.h"
+
+#define PORTICO_DROP_REASONS(X)                                                                              \
+  X(truncated, "the frame ends before its headers do; look for a broken NIC, driver or sender")              \
+  X(bad_ip_header, "IP version, header length or total length is wrong; look for a broken sender")           \
+  X(bad_ip_checksum, "the IPv4 header checksum is wrong; look for a broken link or sender")                  \
+  X(bad_tcp_header, "the TCP data offset is wrong or the TCP header is cut; look for a scanner")             \
+  X(bad_tcp_flags, "a flag combination that no TCP sends (RFC 9293), such as SYN with FIN; a scanner")       \
+  X(bad_source, "the source is multicast, broadcast, loopback, unspecified or one of our own addresses")     \
+  X(ttl_expired, "the TTL or hop limit ran out here; look for a routing loop")                               \
+  X(fragment, "an IP fragment; fragments are not forwarded: check the path's MTU")                           \
+  X(ipv6_extension, "an IPv6 extension header chain that is too long or that TCP does not need")             \
+  X(not_tcp, "not TCP and not an ICMP error, to a service's address; it should not have been steered here")  \
+  X(not_ours, "addressed to no service and no NAT address; steering is older than the table")                \
+  X(access_denied, "the client is in no allowed prefix of the service; check `allow`")                       \
+  X(unknown_flow, "a later packet of a connection that is not known here, in nat mode; answered with RST")   \
+  X(unknown_reply, "a packet to a NAT address that belongs to no connection; often late ones after a close") \
+  X(no_backend, "the pool has no backend to use and `all_down` says drop; check `portico status`")           \
+  X(nat_ports_exhausted, "no NAT port is free toward that backend; add NAT addresses or look for a flood")   \
+  X(flow_table_full, "no room for the flow and nothing to evict; raise `flows` or look for a flood")         \
+  X(no_route, "no route to the packet's destination; check the kernel's routes (`ip route`)")                \
+  X(next_hop_unresolved, "the next hop's MAC address is not known yet; check `ip neigh` and the link")       \
+  X(exceeds_mtu, "the packet is larger than its egress MTU; check the path's MTU")                           \
+  X(icmp_invalid, "an ICMP error that embeds no TCP header of ours, or a broken one")                        \
+  X(icmp_unknown_flow, "an ICMP error about a connection that is not known here")                            \
+  X(handover_full, "the ring to the worker that owns the flow is full; workers are overloaded")              \
+  X(tx_full, "the transmit queue is full; the link or the peer's queue is overloaded")                       \
+  X(no_mbuf, "no packet buffer for an answer; raise `mbufs`")                                                \
+  X(no_table, "no table has been adopted yet; is portico-control running?")                                  \
+  X(flow_reset, "a packet of a connection whose backend went down; answered with RST")                       \
+  X(rate_limited, "an answer (RST) that was not sent because of the rate limit; look for a flood")
+
+namespace portico {
+
+enum class DropReason : uint8_t {
+#define X(name, text) name,
+  PORTICO_DROP_REASONS(X)
+#undef X
+};
+
+inline constexpr std::array kDropReasonNames = {
+#define X(name, text) std::string_view(#name),
+    PORTICO_DROP_REASONS(X)
+#undef X
+};
+
+inline constexpr std::array kDropReasonTexts = {
+#define X(name, text) std::string_view(text),
+    PORTICO_DROP_REASONS(X)
+#undef X
+};
+
+inline constexpr uint32_t kDropReasonCount = kDropReasonNames.size();
+static_assert(kDropReasonCount <= kMaxDropReasons);
+
+}  // namespace portico

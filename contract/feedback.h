@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stands in the `feedback` file: written by the dataplane's main thread (which gathers the workers'
+// counters), read by control and the CLI with pread. Counters only grow while `epoch` stays; gauges say so.
+#pragma once
+
+#include "contract/drop_reasons.h"
+#include "contract/layout.h"
+
+namespace portico {
+
+enum class DataplaneState : uint32_t { starting = 1, waiting_for_table = 2, running = 3, stopping = 4 };
+
+// Why a generation was refused. The text in FeedbackHeader says which field of which record.
+enum class RefusalReason : uint32_t {
+  none = 0,
+  bad_magic = 1,
+  other_abi = 2,
+  other_layout = 3,
+  truncated = 4,
+  bad_directory = 5,
+  bad_checksum = 6,
+  bad_reference = 7,  // a block outside the file, misaligned, or of a wrong size
+  bad_record = 8,     // a field out of its range
+  moved_on = 9,       // control republished while it was read, again and again
+  no_memory = 10,
+  needs_restart = 11,  // adopted, but a [start] setting differs from the running one
+};
+
+struct WorkerFeedback {
+  uint64_t heartbeat_ns;      // CLOCK_MONOTONIC
+  uint64_t acked_generation;  // what this worker uses
+  uint64_t busy_cycles;       // TSC cycles spent on bursts with packets
+  uint64_t total_cycles;      // TSC cycles since the worker started
+  uint64_t rx_packets;
+  uint64_t tx_packets;
+  uint64_t handed_over;     // packets given to the worker that owns their flow
+  uint64_t flows;           // gauge
+  uint64_t flow_capacity;   // gauge
+  uint64_t nat_ports_used;  // gauge
+  uint64_t sleeps;          // times `idle: adaptive` slept
+  uint32_t cpu;
+  uint32_t reserved0;
+  uint64_t reserved[4];
+};
+static_assert(sizeof(WorkerFeedback) == 128);
+
+struct ServiceFeedback {
+  uint64_t flows;  // gauge
+  uint64_t new_flows;
+  uint64_t packets_in;   // from clients
+  uint64_t bytes_in;     // of IP packets
+  uint64_t packets_out;  // to clients; 0 in dsr modes
+  uint64_t bytes_out;
+  uint64_t missed;       // later packets whose flow was not in the table: the churn alarm
+  uint64_t resets_sent;  // RSTs that we sent to clients
+};
+static_assert(sizeof(ServiceFeedback) == 64);
+
+struct BackendFeedback {
+  uint64_t flows;  // gauge
+  uint64_t new_flows;
+  uint64_t packets_in;  // toward the backend
+  uint64_t bytes_in;
+  uint64_t packets_out;  // from the backend; 0 in dsr modes
+  uint64_t bytes_out;
+  uint64_t resets_received;  // RSTs from the backend
+  uint64_t resets_sent;      // flows that we reset because the backend went down
+  uint64_t syn_repeats;      // SYNs seen again on a flow that the backend had not answered
+  uint64_t reserved[7];
+};
+static_assert(sizeof(BackendFeedback) == 128);
+
+struct PortFeedback {
+  char name[kNameSize];
+  uint64_t rx_packets, tx_packets, rx_missed, rx_errors, tx_errors, rx_no_mbuf;
+  uint32_t link_up;  // 0 or 1
+  uint32_t queues;
+  uint64_t reserved;
+};
+static_assert(sizeof(PortFeedback) == 128);
+
+// An address that the dataplane has packets for and no MAC address: control resolves it and publishes it.
+struct ResolveRequest {
+  Address address;
+  uint64_t requested_ns;  // CLOCK_MONOTONIC of the latest packet; 0: empty entry
+  uint32_t port;          // index into ports
+  uint32_t reserved;
+};
+static_assert(sizeof(ResolveRequest) == 32);
+
+struct FeedbackHeader {
+  uint64_t magic;        // kFeedbackMagic; written last at creation, release
+  uint32_t abi_version;  // kAbiVersion
+  uint32_t header_size;  // sizeof(Feedback)
+  uint64_t layout_hash;
+  uint64_t epoch;  // random per dataplane start; counters start over
+  // All below: mutable, main thread. Odd while a write is under way (a sequence lock): readers retry.
+  alignas(64) uint64_t sequence;
+  uint64_t heartbeat_ns;  // CLOCK_MONOTONIC
+  uint64_t pid;
+  uint64_t start_realtime_ns;
+  uint64_t table_epoch;         // epoch of the table file in use; 0: none
+  uint64_t pending_generation;  // being copied; 0: none
+  uint64_t adopted_generation;  // copied, validated, and acknowledged by every worker
+  uint64_t adopted_monotonic_ns;
+  uint64_t refused_generation;  // the newest one refused; 0: none
+  uint64_t refused_count;
+  uint32_t refused_reason;  // RefusalReason
+  uint32_t state;           // DataplaneState
+  uint32_t worker_count;
+  uint32_t port_count;
+  uint64_t tsc_hz;
+  uint64_t nat_ports_total;  // gauge: NAT ports per backend endpoint, over all addresses
+  uint64_t reserved[2];
+  char refused_text[kTextSize];
+  char version[kNameSize];
+};
+static_assert(sizeof(FeedbackHeader) == 512);
+
+struct Feedback {
+  FeedbackHeader header;
+  uint64_t drops[kMaxDropReasons];  // packets, by DropReason
+  uint64_t to_kernel;               // packets handed to the kernel
+  uint64_t answered;                // packets answered with RST or ICMP
+  uint64_t reserved[6];
+  PortFeedback ports[kMaxPorts];
+  WorkerFeedback workers[kMaxWorkers];
+  ServiceFeedback services[kMaxServices];
+  BackendFeedback backends[kMaxBackends];
+  ResolveRequest resolve[kMaxResolveRequests];
+};
+
+static_assert(std::is_trivially_copyable_v<Feedback>);
+
+}  // namespace portico

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every limit of the contract in one place, with the relations between them asserted.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace portico {
+
+inline constexpr uint32_t kMaxServices = 1024;          // service ids are [0, kMaxServices)
+inline constexpr uint32_t kMaxListeners = 4096;         // (address, port) pairs of all services together
+inline constexpr uint32_t kMaxPools = 256;              // pool ids are [0, kMaxPools)
+inline constexpr uint32_t kMaxBackends = 4096;          // backend ids are [0, kMaxBackends), over all pools
+inline constexpr uint32_t kMaxNextHops = 8192;          // next hop indexes are [0, kMaxNextHops)
+inline constexpr uint32_t kMaxRoutes = 65536;           // longest-prefix routes, both families together
+inline constexpr uint32_t kMaxAccessLists = 1024;       // access list ids are [0, kMaxAccessLists)
+inline constexpr uint32_t kMaxAccessPrefixes = 131072;  // prefixes of all access lists together
+inline constexpr uint32_t kMaxNatAddresses = 64;        // both families together
+inline constexpr uint32_t kMaxPorts = 16;               // DPDK ports of one dataplane
+inline constexpr uint32_t kMaxWorkers = 64;
+inline constexpr uint32_t kMaxDropReasons = 64;      // upper bound of the list in drop_reasons.h
+inline constexpr uint32_t kMaxResetPorts = 8;        // ports of one backend known to be refused
+inline constexpr uint32_t kMaxResolveRequests = 64;  // addresses the dataplane can ask for at a time
+inline constexpr uint32_t kMinLookupSize = 251;      // slots; prime
+inline constexpr uint32_t kMaxLookupSize = 1048573;  // slots; prime
+inline constexpr uint32_t kDefaultLookupSize = 65537;
+inline constexpr uint32_t kNameSize = 64;           // bytes, NUL included
+inline constexpr uint32_t kTextSize = 256;          // bytes, NUL included
+inline constexpr uint32_t kMaxFallbackColumns = 3;  // earlier backend sets a slot remembers
+
+// The dataplane looks at `current` this often, and writes its heartbeat and counters this often.
+inline constexpr uint32_t kAdoptIntervalUs = 1000;
+inline constexpr uint32_t kFeedbackIntervalMs = 10;
+// A process whose heartbeat is older than this is shown as not answering.
+inline constexpr uint32_t kHeartbeatStaleMs = 1000;
+
+// 0xffff is never an id.
+inline constexpr uint16_t kNone = 0xffff;
+
+// Eight kinds have one block; three kinds (pool, backends, lookup) have one per pool, so that a change of one
+// pool costs that pool's blocks alone.
+inline constexpr uint32_t kFixedBlocks = 8;
+inline constexpr uint32_t kBlocksPerPool = 3;
+inline constexpr uint32_t kMaxBlocks = kFixedBlocks + kBlocksPerPool * kMaxPools;
+inline constexpr uint32_t kDirectorySlots = 8;
+
+static_assert(kMaxServices < kNone && kMaxBackends < kNone && kMaxNextHops < kNone && kMaxPools < kNone);
+static_assert(kMaxListeners >= kMaxServices);
+static_assert(kMinLookupSize <= kDefaultLookupSize && kDefaultLookupSize <= kMaxLookupSize);
+static_assert(kMaxBackends * 16 <= kMaxLookupSize, "the largest table gives every backend slots");
+static_assert(kMaxAccessLists < kNone);
+
+}  // namespace portico

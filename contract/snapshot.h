@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// One generation of the table in a process's own memory: what the publisher takes and what the adopter
+// yields.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "contract/layout.h"
+
+namespace portico {
+
+// What control wants the dataplane to do, as plain vectors. Publisher::publish turns it into blocks; blocks
+// whose bytes did not change are not written again.
+struct TableContent {
+  struct Pool {
+    PoolRecord record{};
+    std::vector<BackendRecord> backends;  // ascending id
+    std::vector<uint16_t>
+        lookup;  // record.lookup_size backend ids of this pool; empty if it has no usable one
+  };
+  uint64_t config_version = 0;
+  SettingsRecord settings{};
+  std::vector<PortRecord> ports;
+  std::vector<ServiceRecord> services;    // ascending id
+  std::vector<ListenerRecord> listeners;  // ascending (address, port)
+  std::vector<Pool> pools;                // ascending id
+  std::vector<NextHopRecord> next_hops;
+  std::vector<RouteRecord> routes;   // ascending (prefix, length)
+  std::vector<AccessRecord> access;  // ascending (list, prefix, length)
+  std::vector<NatRecord> nat;
+};
+
+// An immutable block copied out of the table file. Shared between the snapshots whose generations name it.
+struct Block {
+  BlockRef ref;
+  std::vector<std::byte> bytes;
+
+  // The records. `T` is the kind's record type.
+  template <typename T>
+  std::span<const T> records() const {
+    return {reinterpret_cast<const T*>(bytes.data()), ref.count};
+  }
+};
+
+// A whole validated generation. The adopter's answer; safe to use without further checks: every index, id,
+// count, prime and address in it has been validated.
+class Snapshot {
+ public:
+  struct Pool {
+    std::shared_ptr<const Block> record, backends, lookup;  // lookup: null if the pool has no usable backend
+    const PoolRecord& pool() const { return record->records<PoolRecord>()[0]; }
+  };
+  uint64_t generation = 0;
+  uint64_t epoch = 0;
+  uint64_t config_version = 0;
+  uint64_t published_monotonic_ns = 0;
+  // Never null; a kind without records has an empty block.
+  std::shared_ptr<const Block> settings, ports, services, listeners, next_hops, routes, access, nat;
+  std::vector<Pool> pools;  // ascending id
+};
+
+}  // namespace portico

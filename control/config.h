@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// A configuration as people wrote it, with every default filled in. Pure data: what the YAML file says,
+// checked.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "contract/address.h"
+#include "contract/layout.h"
+
+namespace portico {
+
+using Milliseconds = std::chrono::milliseconds;
+
+enum class VipAddress : uint8_t { managed, external };
+enum class OnBackendDown : uint8_t { automatic, reset, keep };
+enum class AllDown : uint8_t { keep_last, reset, drop };
+enum class CheckKind : uint8_t { tcp, mysql };
+
+struct Endpoint {
+  Address address;
+  uint16_t port = 0;
+
+  auto operator<=>(const Endpoint&) const = default;
+};
+
+// One check of every backend of a pool. A backend is healthy when all of its pool's checks pass.
+struct CheckConfig {
+  std::string name;
+  CheckKind kind = CheckKind::tcp;
+  uint16_t port = 0;                // on the backend
+  Milliseconds interval{2000};      // between probes while the state is settled
+  Milliseconds fast_interval{200};  // between probes while it is changing
+  Milliseconds timeout{1000};       // of one probe, connect and answer together
+  uint32_t fall = 2;                // failures in a row until down; a refused port counts at once
+  uint32_t rise = 2;                // successes in a row until up
+  std::string user, password;       // mysql; read from credentials_file; empty: a refused login means alive
+  std::string credentials_file;
+};
+
+struct BackendConfig {
+  std::string name;
+  std::optional<Address> v4, v6;         // at least one
+  uint32_t weight = 100;                 // 0..1000
+  std::optional<Address> check_address;  // all checks go here instead (the database behind another firewall)
+  std::map<std::string, Endpoint>
+      check_addresses;  // by check name: this check goes there; port 0: the check's own
+};
+
+struct PoolConfig {
+  std::string name;
+  std::vector<BackendConfig> backends;  // in the order of the file
+  std::vector<CheckConfig> checks;      // implied: one per backend port of the pool's services
+  AllDown all_down = AllDown::keep_last;
+  OnBackendDown on_backend_down = OnBackendDown::automatic;
+  uint32_t min_healthy_percent = 0;  // below it all backends but held ones are used; 0: off
+  uint32_t table_size = kDefaultLookupSize;
+  Milliseconds reset_after{30000};  // flows allowed to finish are reset after this
+};
+
+struct ServiceConfig {
+  std::string name;
+  std::vector<Endpoint> listen;  // at least one
+  std::string pool;
+  Mode mode = Mode::nat;
+  Affinity affinity = Affinity::connection;
+  uint8_t affinity_prefix_v6 = 64;  // bits
+  uint16_t backend_port = 0;        // 0: the listener's port
+  bool allow_any = true;            // false: only `allow`
+  std::vector<Prefix> allow;
+  Milliseconds idle_timeout{7440000};  // 2 h 4 min, RFC 5382 section 5
+};
+
+struct DataplaneConfig {
+  struct Port {
+    std::string name;     // interface name, PCI address, or a DPDK vdev such as net_af_packet0
+    std::string devargs;  // DPDK arguments; empty: implied by the name
+    uint32_t mtu = 0;     // 0: the device's
+  };
+  std::vector<Port> ports;
+  uint32_t workers = 0;     // 0: one per queue the hardware suggests (AF_XDP: 1)
+  std::string worker_cpus;  // "2,3"; empty: chosen
+  IdleMode idle = IdleMode::adaptive;
+  HugePages huge_pages = HugePages::required;
+  uint32_t flows = 1048576;     // over all workers, per family and mode
+  uint32_t mbufs = 0;           // 0: chosen
+  uint32_t new_flow_rate = 0;   // per worker and second; 0: no limit
+  uint32_t reset_rate = 10000;  // per worker and second
+};
+
+struct NatConfig {
+  std::vector<Address> addresses;
+  uint16_t first_port = 1024, last_port = 65535;
+};
+
+struct Config {
+  std::string instance;  // default: the host's name
+  VipAddress vip_address = VipAddress::managed;
+  uint64_t hash_key[2] = {0,
+                          0};  // from `hash_key: 32 hex digits`; default: fixed, documented, with a warning
+  DataplaneConfig dataplane;
+  NatConfig nat;
+  std::vector<ServiceConfig> services;  // in the order of the file
+  std::vector<PoolConfig> pools;
+};
+
+// One complaint about a configuration file. Line and column count from 1; 0: the file as a whole.
+struct ConfigMessage {
+  bool is_error = true;  // else a warning
+  int line = 0, column = 0;
+  std::string text;  // what is wrong and how to mend it
+};
+
+struct ConfigResult {
+  std::optional<Config> config;         // absent if there is any error
+  std::vector<ConfigMessage> messages;  // all errors and warnings, by line
+  std::string effective;  // YAML with every value, and a comment on each that says where it is from
+};
+
+// Reads and checks a configuration file. Never throws for what the file says; an unreadable file is one
+// message. `check_system`: also check what depends on this host (interfaces exist, credentials files are
+// readable).
+ConfigResult load_config(const std::string& path, bool check_system);
+
+// The same for text; `name` stands for the file in messages.
+ConfigResult parse_config(const std::string& text, const std::string& name);
+
+// "file:line:column: error: text", one line per message.
+std::string format_messages(const ConfigResult& result, const std::string& path);
+
+}  // namespace portico
