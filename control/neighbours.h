@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Follows the kernel's links, routes and neighbours by netlink, so that control can tell the dataplane where
+// a packet goes next, and keeps the neighbours in use resolved.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "contract/address.h"
+
+namespace portico {
+
+using MacAddress = std::array<uint8_t, 6>;
+
+// An interface. For a VLAN device `lower` is the ifindex below it, else 0.
+struct Link {
+  int ifindex = 0;
+  std::string name;
+  MacAddress mac{};
+  uint32_t mtu = 0;  // bytes of IP packet
+  bool up = false;   // administratively up and with carrier
+  int lower = 0;
+  uint16_t vlan = 0;  // 0: not a VLAN device
+};
+
+// Where packets to some destination go.
+struct NextHop {
+  std::string interface;  // under a VLAN device: the interface below it
+  int ifindex = 0;        // the device of the route, whose neighbour it is
+  Address neighbour{};    // the gateway, or the destination itself
+  bool on_link = false;   // the destination itself is the neighbour
+  bool resolved = false;  // `mac` may be used
+  MacAddress mac{}, source_mac{};
+  uint32_t mtu = 0;   // bytes of IP packet
+  uint16_t vlan = 0;  // 0: untagged
+
+  auto operator<=>(const NextHop&) const = default;
+};
+
+// One longest-prefix route for the dataplane.
+struct PortRoute {
+  Prefix prefix;
+  size_t port = 0;             // index into the interfaces asked for
+  bool on_link = false;        // the destination itself is the neighbour
+  std::optional<NextHop> hop;  // absent: a connected network, whose neighbours the dataplane asks for
+};
+
+// Not thread-safe. Owns one netlink socket for news and one for questions.
+class Neighbours {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // Reads everything once. On failure: null, and `failure` says what went wrong and the remedy.
+  static std::unique_ptr<Neighbours> open(std::string& failure);
+  ~Neighbours();
+  Neighbours(const Neighbours&) = delete;
+  Neighbours& operator=(const Neighbours&) = delete;
+
+  // Readable when there is news; for an event loop. Never changes.
+  int fd() const;
+  // Takes in all news there is, without blocking. Lost news (ENOBUFS) makes it read everything again.
+  void process();
+
+  // Grows whenever anything that next_hop or routes_for_ports would answer may have changed.
+  uint64_t version() const { return version_; }
+
+  std::optional<Link> link(const std::string& name) const;
+
+  // The way to `destination` by the main table: longest prefix, then lowest metric, then the first usable hop
+  // of several. nullopt: no route (or one that forbids it), or the interface is gone.
+  std::optional<NextHop> next_hop(const Address& destination) const;
+
+  // The routes that leave by `interfaces` (or a VLAN on them), ascending (prefix, length), no two alike:
+  // those by a gateway, connected networks without a hop, and a host route for each resolved on-link
+  // neighbour in use.
+  std::vector<PortRoute> routes_for_ports(std::span<const std::string> interfaces) const;
+
+  // Asks the kernel to resolve or confirm `neighbour` on the device `ifindex`. The answer comes as news.
+  void probe(const Address& neighbour, int ifindex);
+
+  // The destinations in use: the neighbours that lead to them are resolved now and kept so by tick().
+  // Replaces the earlier set.
+  void use(std::set<Address> destinations);
+
+  // Call about once a second. Probes neighbours in use that are not known to be reachable, and forgets the
+  // last MACs of those that failed kKeepFailed ago.
+  void tick(Clock::time_point now = Clock::now());
+
+  // A failed neighbour's last MAC stays in use for this long: a portal that restarts its network comes back
+  // with the same one.
+  static constexpr std::chrono::seconds kKeepFailed{30};
+
+ private:
+  struct Cache;
+  explicit Neighbours(std::unique_ptr<Cache> cache);
+  std::unique_ptr<Cache> cache_;
+  uint64_t version_ = 1;
+};
+
+}  // namespace portico
