@@ -41,14 +41,16 @@ bool same_leading_bits(const Address& a, const Address& b, unsigned bits) {
   return ((a.bytes[whole] ^ b.bytes[whole]) & mask) == 0;
 }
 
-bool host_bits_are_zero(const Prefix& prefix) {
-  for (unsigned bit = mapped_length(prefix); bit < 128; ++bit) {
-    if (prefix.address.bytes[bit / 8] & (0x80u >> (bit % 8))) return false;
-  }
-  return true;
-}
-
 }  // namespace
+
+bool Prefix::is_canonical() const {
+  const unsigned bits = mapped_length(*this);
+  if (bits > 128) return false;
+  if (bits == 128) return true;
+  uint8_t beyond = address.bytes[bits / 8] & static_cast<uint8_t>(0xff >> (bits % 8));
+  for (unsigned byte = bits / 8 + 1; byte < 16; ++byte) beyond |= address.bytes[byte];
+  return beyond == 0;
+}
 
 bool Prefix::contains(const Address& a) const {
   return a.is_v4() == address.is_v4() && same_leading_bits(a, address, mapped_length(*this));
@@ -67,7 +69,7 @@ std::optional<Prefix> Prefix::parse(std::string_view text) {
       return std::nullopt;
   }
   const Prefix prefix{*address, static_cast<uint8_t>(length)};
-  if (!host_bits_are_zero(prefix)) return std::nullopt;
+  if (!prefix.is_canonical()) return std::nullopt;
   return prefix;
 }
 

@@ -66,6 +66,8 @@ struct Prefix {
   bool contains(const Address& a) const;
   // Parses "192.0.2.0/24", "2001:db8::/32" or a bare address (a host prefix). Refuses host bits.
   static std::optional<Prefix> parse(std::string_view text);
+  // False if a bit beyond `length` is set, or if `length` is more than the family has.
+  bool is_canonical() const;
 };
 
 std::string to_string(const Prefix& prefix);

@@ -24,6 +24,12 @@ inline constexpr uint32_t kMaxResolveRequests = 64;  // addresses the dataplane 
 inline constexpr uint32_t kMinLookupSize = 251;      // slots; prime
 inline constexpr uint32_t kMaxLookupSize = 1048573;  // slots; prime
 inline constexpr uint32_t kDefaultLookupSize = 65537;
+inline constexpr uint32_t kMaxLookupSlots = 33554432;  // slots of all pools together: 64 MiB per copy
+inline constexpr uint32_t kMaxWeight = 1000;
+inline constexpr uint32_t kMaxFlows = 1u << 28;  // flow table entries of one dataplane
+inline constexpr uint32_t kMaxMbufs = 1u << 24;  // packet buffers per NUMA node
+inline constexpr uint32_t kMinMtu = 68;          // RFC 791
+inline constexpr uint32_t kMaxMtu = 65535;
 inline constexpr uint32_t kNameSize = 64;           // bytes, NUL included
 inline constexpr uint32_t kTextSize = 256;          // bytes, NUL included
 inline constexpr uint32_t kMaxFallbackColumns = 3;  // earlier backend sets a slot remembers
@@ -49,5 +55,7 @@ static_assert(kMaxListeners >= kMaxServices);
 static_assert(kMinLookupSize <= kDefaultLookupSize && kDefaultLookupSize <= kMaxLookupSize);
 static_assert(kMaxBackends * 16 <= kMaxLookupSize, "the largest table gives every backend slots");
 static_assert(kMaxAccessLists < kNone);
+static_assert(uint64_t{kMaxPools} * kDefaultLookupSize <= kMaxLookupSlots,
+              "every pool can have the default size");
 
 }  // namespace portico

@@ -17,7 +17,7 @@ namespace portico {
 // whose bytes did not change are not written again.
 struct TableContent {
   struct Pool {
-    PoolRecord record{};
+    PoolRecord record{};                  // publish() fills in backend_count and usable_count
     std::vector<BackendRecord> backends;  // ascending id
     std::vector<uint16_t>
         lookup;  // record.lookup_size backend ids of this pool; empty if it has no usable one
