@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// The workers' view of one generation: what a snapshot says, arranged for the packet path. Built by the main
+// thread, immutable afterwards; a worker loads the pointer to it once per burst and keeps nothing of it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "contract/flow_hash.h"
+#include "contract/snapshot.h"
+#include "dataplane/address_map.h"
+#include "dataplane/prefix_map.h"
+
+namespace portico {
+
+// What the packet path needs of a service. `exists` is 0 for ids that the generation does not use.
+struct TableService {
+  uint8_t exists;
+  Mode mode;
+  Affinity affinity;
+  uint8_t affinity_prefix_v6;  // bits, 1..128
+  uint16_t pool;               // pool id
+  uint16_t backend_port;       // host byte order; 0: the listener's
+  uint16_t access_list;        // kNone: open to all
+  uint16_t reserved;
+  uint32_t idle_timeout_ms;
+};
+static_assert(sizeof(TableService) == 16);
+
+struct TablePool {
+  const uint16_t* lookup;  // backend id of each slot, in the snapshot's own block; null: no usable backend
+  uint32_t lookup_size;
+  PoolDisposition disposition;
+};
+static_assert(sizeof(TablePool) == 16);
+
+// One cache line, since every packet of an established flow reads it.
+struct alignas(64) TableBackend {
+  uint8_t exists;
+  BackendDisposition disposition;
+  uint8_t reset_count;
+  uint8_t reserved;
+  uint16_t next_hop_v4, next_hop_v6;  // kNone: no address of that family
+  uint32_t address_v4;                // network byte order; meaningless if next_hop_v4 is kNone
+  uint32_t reserved2;
+  std::array<uint64_t, 2> address_v6;
+  uint16_t reset_ports[kMaxResetPorts];  // network byte order
+};
+static_assert(sizeof(TableBackend) == 64);
+
+// One neighbour. `l2` is the Ethernet header to write: destination, source, and the tag if `vlan` is not 0.
+struct TableNextHop {
+  std::array<uint8_t, 12> macs;  // destination, source
+  uint16_t vlan;                 // network byte order tag; 0: untagged
+  uint16_t port;
+  uint32_t mtu;  // bytes of IP packet
+  uint8_t resolved;
+  uint8_t reserved[3];
+};
+static_assert(sizeof(TableNextHop) == 24);
+
+// An address for NAT with its range of ports (host byte order, inclusive).
+struct TableNat {
+  Address address;
+  uint16_t first_port, last_port;
+};
+
+// What an address of ours is for; several may hold.
+struct LocalAddress {
+  uint8_t is_vip = 0;
+  uint8_t is_nat = 0;
+  uint16_t nat = 0;  // index into nat(), if is_nat
+};
+
+// Where the packets for an address go.
+struct RouteChoice {
+  uint16_t next_hop = kNone;  // index into next hops
+  uint16_t port = kNone;      // with next_hop kNone: the port to ask on; both kNone: no route
+};
+
+class Table {
+ public:
+  // The reference that keeps every block alive which this table points into.
+  const Snapshot& snapshot() const { return *snapshot_; }
+  uint64_t generation() const { return snapshot_->generation; }
+  const SettingsRecord& settings() const { return snapshot_->settings->records<SettingsRecord>()[0]; }
+  const HashKey& hash_key() const { return hash_key_; }
+
+  // The id of the service that listens there, or kNone. The port is in network byte order, as in the packet.
+  uint16_t find_service(uint32_t address, uint16_t port) const {
+    return listeners_v4_->find({address, port});
+  }
+  uint16_t find_service(const std::array<uint64_t, 2>& address, uint16_t port) const {
+    return listeners_v6_->find({address, port});
+  }
+  // Index into local addresses, or null if the address is not ours.
+  const LocalAddress* find_local(uint32_t address) const {
+    const uint16_t i = locals_v4_.find({address, 0});
+    return i == kNone ? nullptr : &locals_[i];
+  }
+  const LocalAddress* find_local(const std::array<uint64_t, 2>& address) const {
+    const uint16_t i = locals_v6_.find({address, 0});
+    return i == kNone ? nullptr : &locals_[i];
+  }
+
+  // Ids below kMaxServices, kMaxPools and kMaxBackends are all valid indexes; `exists` tells.
+  const TableService& service(uint16_t id) const { return services_[id]; }
+  const TablePool& pool(uint16_t id) const { return pools_[id]; }
+  const TableBackend& backend(uint16_t id) const { return backends_[id]; }
+  const TableNextHop& next_hop(uint16_t index) const { return (*next_hops_)[index]; }
+  // For messages and resolve requests.
+  const Address& next_hop_address(uint16_t index) const {
+    return snapshot_->next_hops->records<NextHopRecord>()[index].address;
+  }
+  std::span<const TableNat> nat() const { return nat_; }
+  // Indexes into nat() of one family.
+  std::span<const uint16_t> nat_of(Family family) const { return family == Family::v4 ? nat_v4_ : nat_v6_; }
+
+  RouteChoice route(uint32_t address) const { return choice(routes_->find(address)); }
+  RouteChoice route(const std::array<uint64_t, 2>& address) const { return choice(routes_->find(address)); }
+  // Differs from the previous table's whenever a route or next hop index may mean something else, so that
+  // flows can remember a next hop. Never 0.
+  uint16_t route_version() const { return route_version_; }
+
+  // Whether the access list lets the client in. kNone lets everybody in.
+  bool allows(uint16_t list, uint32_t client) const {
+    return list == kNone || access_list(list).find(client) == 1;
+  }
+  bool allows(uint16_t list, const std::array<uint64_t, 2>& client) const {
+    return list == kNone || access_list(list).find(client) == 1;
+  }
+
+  // Whether any service of the mode listens on an address of the family: whether flow memory is needed.
+  bool uses(Mode mode, Family family) const { return uses_[mode == Mode::nat][family == Family::v6]; }
+  // Whether any backend says that flows are to be reset or to finish: sweeps hurry while this holds.
+  bool has_resets() const { return has_resets_; }
+  // NAT ports per backend endpoint, over all addresses of both families.
+  uint64_t nat_ports_total() const;
+
+  friend std::shared_ptr<const Table> build_table(std::shared_ptr<const Snapshot> snapshot,
+                                                  const Table* previous);
+
+ private:
+  using AccessLists = std::vector<PrefixMap>;
+
+  RouteChoice choice(uint16_t index) const {
+    if (index == PrefixMap::kNoMatch) return {};
+    const RouteRecord& r = snapshot_->routes->records<RouteRecord>()[index];
+    return {r.next_hop, r.port};
+  }
+  const PrefixMap& access_list(uint16_t list) const {
+    static const PrefixMap kEmpty;
+    return list < access_->size() ? (*access_)[list] : kEmpty;
+  }
+  void build_services();
+  void build_listeners(const Table* previous);
+  void build_locals();
+  void build_pools();
+  void build_next_hops(const Table* previous);
+  void build_routes(const Table* previous);
+  void build_access(const Table* previous);
+
+  std::shared_ptr<const Snapshot> snapshot_;
+  HashKey hash_key_{};
+  bool has_resets_ = false;
+  bool uses_[2][2] = {};
+  uint16_t route_version_ = 1;
+  std::shared_ptr<const AddressMap<uint32_t>> listeners_v4_;
+  std::shared_ptr<const AddressMap<std::array<uint64_t, 2>>> listeners_v6_;
+  AddressMap<uint32_t> locals_v4_;
+  AddressMap<std::array<uint64_t, 2>> locals_v6_;
+  std::vector<LocalAddress> locals_;
+  std::vector<TableService> services_;
+  std::vector<TablePool> pools_;
+  std::vector<TableBackend> backends_;
+  std::shared_ptr<const std::vector<TableNextHop>> next_hops_;
+  std::shared_ptr<const PrefixMap> routes_;
+  std::shared_ptr<const AccessLists> access_;
+  std::vector<TableNat> nat_;
+  std::vector<uint16_t> nat_v4_, nat_v6_;
+};
+
+// Arranges a validated snapshot. Parts whose blocks `previous` (may be null) was built from too are shared
+// with it. Main thread only; throws std::bad_alloc and nothing else.
+std::shared_ptr<const Table> build_table(std::shared_ptr<const Snapshot> snapshot, const Table* previous);
+
+}  // namespace portico

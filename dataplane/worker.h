@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// The packet path of one worker: packets in, packets out, exact counters. It owns its flows, counters and
+// output buffers and shares nothing that it writes. Receiving, sending, threads and rings are the caller's:
+//
+//   n = rte_eth_rx_burst(...);                     // n <= kBurstSize
+//   worker.process(packets, n, table, now);        // takes the mbufs over
+//   flush(worker.output());                        // see Output
+//
+// All functions are for the worker's own thread, between bursts, unless they say otherwise.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "contract/drop_reasons.h"
+#include "contract/feedback.h"
+#include "dataplane/explain.h"
+#include "dataplane/resolve_queue.h"
+#include "dataplane/table.h"
+
+struct rte_mbuf;
+struct rte_mempool;
+
+namespace portico {
+
+// Packets that process() takes at a time, and the size of RX bursts and hand-over dequeues at most.
+inline constexpr uint32_t kBurstSize = 64;
+// Room per destination: one process() adds at most two packets per packet received, one sweep() at most
+// kSweepOutput. What finds no room is dropped as tx_full or handover_full: flush after each.
+inline constexpr uint32_t kOutputSize = 256;
+inline constexpr uint32_t kSweepOutput = 64;
+
+// Packets for one destination, in order. The consumer takes packets[0..count) over and sets count to 0.
+struct PacketBuffer {
+  uint32_t count = 0;
+  std::array<rte_mbuf*, kOutputSize> packets;
+};
+
+// What waits to be sent. `port` and `worker` lists name the buffers that are not empty, so that nobody walks
+// the others. The caller sends (or enqueues) each, frees what did not fit and counts it with count_drops().
+struct Output {
+  std::array<PacketBuffer, kMaxPorts> ports;  // to transmit; index: port of the table (= order of `ports`)
+  std::array<PacketBuffer, kMaxWorkers> workers;  // to the worker that owns the flow, by its hand-over ring
+  PacketBuffer kernel;                            // to the kernel, unchanged, by way of the tap of mbuf->port
+  // Bit i: ports[i] or workers[i] holds packets.
+  uint64_t ports_used = 0;
+  uint64_t workers_used = 0;
+};
+
+// Written by the worker alone, relaxed stores of aligned words; any thread may read them with
+// std::atomic_ref-like relaxed loads (load_counter). Gauges can go down, the rest only grow.
+struct WorkerCounters {
+  uint64_t drops[kMaxDropReasons] = {};  // packets that were not forwarded, by reason, answered ones included
+  uint64_t forwarded = 0;                // packets sent on, rewritten or not
+  uint64_t answered = 0;                 // packets of `drops` that were answered with RST
+  uint64_t to_kernel = 0;
+  uint64_t handed_over = 0;
+  uint64_t originated = 0;        // RSTs that answer no packet: sweeps, and those for the backend
+  uint64_t flows = 0;             // gauge
+  uint64_t flow_capacity = 0;     // gauge
+  uint64_t nat_ports_used = 0;    // gauge
+  uint64_t flows_uninserted = 0;  // dsr flows forwarded by hash alone: rate limit or a full table
+  uint64_t evictions = 0;         // probationary or closing flows that gave way to new ones
+  ServiceFeedback services[kMaxServices] = {};
+  BackendFeedback backends[kMaxBackends] = {};
+};
+
+// Reads a counter of another thread.
+inline uint64_t load_counter(const uint64_t& counter) {
+  return __atomic_load_n(&counter, __ATOMIC_RELAXED);
+}
+
+struct WorkerConfig {
+  uint32_t index = 0;         // of this worker
+  uint32_t worker_count = 1;  // 1..kMaxWorkers
+  uint32_t flows = 1048576;   // capacity of this worker, per family and mode; 1..2^24 - 1
+  uint64_t tsc_hz = 0;        // of the `now` values
+  int numa_node = -1;         // where flow memory should be; -1: anywhere
+  bool huge_pages = true;     // false: ordinary pages
+  bool kernel_path = false;  // the caller delivers Output::kernel; else what the kernel should get is dropped
+  rte_mempool* pool = nullptr;  // for packets that answer nothing (sweeps); data room >= 256 bytes
+};
+
+struct WorkerCore;
+
+class Worker {
+ public:
+  explicit Worker(const WorkerConfig& config);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Allocates the flow memory that the table's services need and this worker does not have yet. Main thread,
+  // before the table is given to the worker; throws std::runtime_error that says what to do if memory is
+  // missing.
+  void prepare(const Table& table);
+
+  // Takes n <= kBurstSize received packets over; mbuf->port is the port of arrival (as index of the table's
+  // ports). `table` null: all are dropped as no_table. `now`: TSC, never going back.
+  void process(rte_mbuf** packets, uint32_t n, const Table* table, uint64_t now);
+  // The same for what other workers put into Output::workers[this one].
+  void process_handed_over(rte_mbuf** packets, uint32_t n, const Table* table, uint64_t now);
+
+  // Visits the next flows: expires the silent, resets those whose backend or service went down or away. Once
+  // per turn of the loop; does as much as the time since the last call asks for, at most a few thousand
+  // flows. A sleeping worker must call it at least every 100 ms.
+  void sweep(const Table& table, uint64_t now);
+
+  Output& output();
+  // Counts packets that the caller could not pass on (tx_full, handover_full) and has freed. They were
+  // counted as forwarded or handed over before and are taken back from there.
+  void count_drops(DropReason reason, uint32_t n);
+
+  // Readable from any thread through load_counter.
+  const WorkerCounters& counters() const;
+  // The main thread takes requests out of it.
+  ResolveQueue& resolve_queue();
+
+  // What would happen to a packet of this connection. See ExplainMailbox for asking from another thread.
+  ExplainAnswer explain(const ExplainQuery& query, const Table& table, uint64_t now) const;
+  // Answers the question in the mailbox, if there is one. Once per turn of the loop.
+  void answer_mailbox(const Table& table, uint64_t now);
+  ExplainMailbox& mailbox();
+
+ private:
+  std::unique_ptr<WorkerCore> core_;
+};
+
+}  // namespace portico
