@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "contract/snapshot.h"
+#include "dataplane/steer_map.h"
+#include "dataplane/xdp_program.h"
 
 namespace portico {
 
@@ -25,16 +27,12 @@ struct SteeringStats {
   uint64_t to_kernel = 0;     // everything else
 };
 
-// Main thread only; not thread-safe. Functions that can fail return what went wrong and the remedy, or
-// nullopt.
+// Main thread only; not thread-safe. Its end detaches nothing: a program without sockets drops what it would
+// steer, so that the kernel resets nobody while the dataplane is away. Functions that can fail return what
+// went wrong and the remedy, or nullopt.
 class Steering {
  public:
   using Failure = std::optional<std::string>;
-
-  Steering() = default;
-  ~Steering();
-  Steering(const Steering&) = delete;
-  Steering& operator=(const Steering&) = delete;
 
   // Writes the BPF object, which is part of this binary, to `directory`. `path` is what `xdp_prog=` takes.
   static Failure write_object(const std::string& directory, std::string& path);
@@ -62,15 +60,14 @@ class Steering {
   void detach();
 
  private:
-  struct Program {
-    std::string interface;
+  struct Interface {
+    std::string name;
     int ifindex = 0;
-    uint32_t id = 0;
-    int listeners = -1, nat = -1, addresses = -1, verdicts = -1;  // map descriptors
+    uint32_t program_id = 0;
+    SteerMap listeners, nat, addresses;
+    UniqueFd verdicts;
   };
-  static void close_maps(Program& program);
-
-  std::vector<Program> programs_;
+  std::vector<Interface> interfaces_;
 };
 
 }  // namespace portico
