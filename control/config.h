@@ -41,6 +41,8 @@ struct CheckConfig {
   uint32_t rise = 2;                // successes in a row until up
   std::string user, password;       // mysql; read from credentials_file; empty: a refused login means alive
   std::string credentials_file;
+
+  bool operator==(const CheckConfig&) const = default;
 };
 
 struct BackendConfig {
@@ -50,6 +52,8 @@ struct BackendConfig {
   std::optional<Address> check_address;  // all checks go here instead (the database behind another firewall)
   std::map<std::string, Endpoint>
       check_addresses;  // by check name: this check goes there; port 0: the check's own
+
+  bool operator==(const BackendConfig&) const = default;
 };
 
 struct PoolConfig {
@@ -61,6 +65,8 @@ struct PoolConfig {
   uint32_t min_healthy_percent = 0;  // below it all backends but held ones are used; 0: off
   uint32_t table_size = kDefaultLookupSize;
   Milliseconds reset_after{30000};  // flows allowed to finish are reset after this
+
+  bool operator==(const PoolConfig&) const = default;
 };
 
 struct ServiceConfig {
@@ -74,6 +80,8 @@ struct ServiceConfig {
   bool allow_any = true;            // false: only `allow`
   std::vector<Prefix> allow;
   Milliseconds idle_timeout{7440000};  // 2 h 4 min, RFC 5382 section 5
+
+  bool operator==(const ServiceConfig&) const = default;
 };
 
 struct DataplaneConfig {
@@ -81,6 +89,8 @@ struct DataplaneConfig {
     std::string name;     // interface name, PCI address, or a DPDK vdev such as net_af_packet0
     std::string devargs;  // DPDK arguments; empty: implied by the name
     uint32_t mtu = 0;     // 0: the device's
+
+    bool operator==(const Port&) const = default;
   };
   std::vector<Port> ports;
   uint32_t workers = 0;     // 0: one per queue the hardware suggests (AF_XDP: 1)
@@ -91,11 +101,15 @@ struct DataplaneConfig {
   uint32_t mbufs = 0;           // 0: chosen
   uint32_t new_flow_rate = 0;   // per worker and second; 0: no limit
   uint32_t reset_rate = 10000;  // per worker and second
+
+  bool operator==(const DataplaneConfig&) const = default;
 };
 
 struct NatConfig {
   std::vector<Address> addresses;
   uint16_t first_port = 1024, last_port = 65535;
+
+  bool operator==(const NatConfig&) const = default;
 };
 
 struct Config {
@@ -107,6 +121,8 @@ struct Config {
   NatConfig nat;
   std::vector<ServiceConfig> services;  // in the order of the file
   std::vector<PoolConfig> pools;
+
+  bool operator==(const Config&) const = default;
 };
 
 // One complaint about a configuration file. Line and column count from 1; 0: the file as a whole.

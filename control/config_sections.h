@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The passes that turn a YAML tree into a checked Config. All complaints go to the reader; what could not be
+// read keeps its default, so that later passes can go on.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "control/config_reader.h"
+
+namespace portico {
+
+// What the passes hand to each other: the configuration so far, and the `check` defaults of each pool by its
+// name.
+struct ConfigDraft {
+  Config config;
+  std::map<std::string, CheckConfig> check_defaults;
+};
+
+// The keys under `dataplane` and `nat`.
+void read_dataplane(ConfigReader& reader, const YamlNode& node, DataplaneConfig& dataplane);
+void read_nat(ConfigReader& reader, const YamlNode& node, NatConfig& nat);
+
+// The maps under `services` and `pools`.
+void read_services(ConfigReader& reader, const YamlNode& node, Config& config);
+void read_pools(ConfigReader& reader, const YamlNode& node, ConfigDraft& draft);
+
+// Gives every pool without `checks` one check per backend port of its services.
+void add_implied_checks(ConfigReader& reader, ConfigDraft& draft);
+
+// Finishes a check whose own keys have been read: values that it takes over from `check` of its pool, the
+// fast interval that follows the interval, and the relations between them. `path` is the check's.
+void settle_check(ConfigReader& reader, const std::string& path, const std::string& defaults_path,
+                  CheckConfig& check);
+
+// What one section says about another: families, addresses, references, limits.
+void cross_check(ConfigReader& reader, const ConfigDraft& draft);
+
+// What depends on this host: interfaces, CPUs, credentials files (which are read into the checks). A
+// relative file name counts from `directory`.
+void check_host(ConfigReader& reader, const std::string& directory, Config& config);
+
+// The whole configuration as YAML, each value with its source.
+std::string effective_yaml(const ConfigReader& reader, const Config& config, const std::string& file_name);
+
+}  // namespace portico

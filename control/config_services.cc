@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "control/config_names.h"
+#include "control/config_sections.h"
+
+namespace portico {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+void read_listen(ConfigReader& reader, const YamlNode& node, const std::string& path,
+                 ServiceConfig& service) {
+  for (const YamlNode* item : read_items(reader, node, path)) {
+    const std::string item_path = fmt::format("{}/{}", path, service.listen.size());
+    std::string text, problem;
+    if (!read_text(reader, *item, item_path, text)) continue;
+    auto endpoint = parse_endpoint(text, std::nullopt, problem);
+    if (endpoint && !parse_forwarded_address(to_string(endpoint->address), problem)) endpoint.reset();
+    if (endpoint) {
+      service.listen.push_back(*endpoint);
+    } else {
+      reader.error(item->mark, problem);
+    }
+  }
+}
+
+// `allow: any` or a list of prefixes.
+void read_allow(ConfigReader& reader, const YamlNode& node, const std::string& path, ServiceConfig& service) {
+  if (node.kind == YamlNode::Kind::scalar && node.text == "any") {
+    reader.set_source(path, {node.mark, {}});
+    return;
+  }
+  service.allow_any = false;
+  for (const YamlNode* item : read_items(reader, node, path)) {
+    const std::string item_path = fmt::format("{}/{}", path, service.allow.size());
+    std::string text, problem;
+    if (!read_text(reader, *item, item_path, text)) continue;
+    const auto prefix = parse_prefix(text, problem);
+    if (!prefix) {
+      reader.error(item->mark, problem + ", or `any`");
+    } else if (std::ranges::find(service.allow, *prefix) != service.allow.end()) {
+      reader.error(item->mark, fmt::format("`{}` is listed twice; remove one of them", to_string(*prefix)));
+    } else {
+      service.allow.push_back(*prefix);
+    }
+  }
+}
+
+ServiceConfig read_service(ConfigReader& reader, const NamedNode& entry, const std::string& path) {
+  ServiceConfig service;
+  service.name = entry.name;
+  MapFields fields(reader, *entry.value, path);
+  if (const YamlNode* listen = fields.require("listen", entry.mark, "listen: 203.0.113.10:443")) {
+    read_listen(reader, *listen, path + "/listen", service);
+  }
+  if (const YamlNode* pool = fields.require("pool", entry.mark, "pool: NAME")) {
+    read_text(reader, *pool, path + "/pool", service.pool);
+  }
+  fields.choice("mode", kModeChoices, service.mode);
+  fields.choice("affinity", kAffinityChoices, service.affinity);
+  fields.number("affinity_prefix_v6", 1, 128, service.affinity_prefix_v6);
+  fields.number_or("same", "backend_port", 1, 65535, service.backend_port);
+  if (const YamlNode* allow = fields.find("allow")) read_allow(reader, *allow, path + "/allow", service);
+  fields.duration("idle_timeout", 1s, 24h * 30, service.idle_timeout);
+  fields.finish();
+  return service;
+}
+
+}  // namespace
+
+void read_services(ConfigReader& reader, const YamlNode& node, Config& config) {
+  for (const NamedNode& entry : named_entries(reader, node, "services")) {
+    config.services.push_back(read_service(reader, entry, "services/" + entry.name));
+  }
+  size_t listeners = 0;
+  for (const ServiceConfig& service : config.services) listeners += service.listen.size();
+  if (config.services.size() > kMaxServices) {
+    reader.error(node.mark,
+                 fmt::format("{} services; at most {} are possible", config.services.size(), kMaxServices));
+  }
+  if (listeners > kMaxListeners) {
+    reader.error(node.mark, fmt::format("{} listeners; at most {} are possible", listeners, kMaxListeners));
+  }
+}
+
+}  // namespace portico
