@@ -4,54 +4,53 @@
 # A Portico configuration that fits the lab: all three services on both VIPs, all portals behind them.
 
 print_config() {
-  local mode=nat affinity=connection interval=2000 fast=200 timeout=1000 ports='[front, back]' k
+  local mode=nat affinity=connection key check=''
+  local -a dataplane_lines=() pool_lines=() service_lines=()
   while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || die "config: $1 has no value"
     case $1 in
       --mode) mode=$2 ;;
       --affinity) affinity=$2 ;;
-      --interval) interval=$2 ;;
-      --fast-interval) fast=$2 ;;
-      --timeout) timeout=$2 ;;
+      --interval | --fast-interval | --timeout | --fall | --rise)
+        key=${1#--}
+        check+="${key/-/_}: $2, "
+        ;;
+      --dataplane) dataplane_lines+=("$2") ;;
+      --pool) pool_lines+=("$2") ;;
+      --service) service_lines+=("$2") ;;
       *) die "config: unknown option '$1'" ;;
     esac
     shift 2
   done
-  [ "$TOPOLOGY" = two ] || ports='[front]'
-  case $mode in
-    nat) ;;
-    dsr-l2) [ "$TOPOLOGY" = one ] || die "dsr-l2 needs portals that hold the VIP: scripts/lab up --topology one" ;;
-    *) die "--mode: nat or dsr-l2" ;;
-  esac
+  if [ "$mode" = dsr-l2 ] && [ "$TOPOLOGY" != one ]; then
+    die "dsr-l2 needs portals that hold the VIP: scripts/lab up --topology one"
+  fi
   write_credentials
-  cat <<YAML
-# Portico's configuration for the lab '$NAME' (scripts/lab config).
-version: 1
-instance: $NAME
-dataplane:
-  ports: $ports
-YAML
-  [ "$mode" != nat ] || printf 'nat:\n  addresses: [%s, %s, "%s"]\n' "${NAT_V4[@]}" "${NAT_V6[@]}"
+  print_head
   echo 'services:'
   print_service portal-http 80
   print_service portal-https 443
   print_service portal-mysql 3306
-  cat <<YAML
-    allow: [$FRONT_NET_V4, "$FRONT_NET_V6"]
-pools:
-  portals:
-    backends:
-YAML
-  for ((k = 1; k <= PORTALS; ++k)); do
-    printf '      portal-%d: {address: [%s, "%s"]}\n' "$k" "$(portal_v4 "$k")" "$(portal_v6 "$k")"
-  done
-  echo '    checks:'
-  print_check http 'kind: tcp, port: 80'
-  print_check https 'kind: tcp, port: 443'
-  print_check mysql "kind: mysql, port: 3306, credentials_file: $STATE/credentials"
+  printf '    allow: [%s, "%s"]\n' "$FRONT_NET_V4" "$FRONT_NET_V6"
+  print_pool
 }
 
-# Reads mode and affinity of its caller.
+# This and the next read the options from print_config, which calls them.
+print_head() {
+  local ports='front, back'
+  if [ "$TOPOLOGY" = one ]; then ports=front; fi
+  cat <<YAML
+# Portico's configuration for the lab '$NAME' (scripts/lab config).
+version: 1
+instance: $NAME
+hash_key: 000102030405060708090a0b0c0d0e0f  # any other lab's is as good; a real one is secret
+dataplane:
+  ports: [$ports]
+YAML
+  print_lines 2 "${dataplane_lines[@]}"
+  if [ "$mode" = nat ]; then printf 'nat:\n  addresses: [%s, %s, "%s"]\n' "${NAT_V4[@]}" "${NAT_V6[@]}"; fi
+}
+
 print_service() { # NAME PORT
   cat <<YAML
   $1:
@@ -60,14 +59,31 @@ print_service() { # NAME PORT
     mode: $mode
     affinity: $affinity
 YAML
+  print_lines 4 "${service_lines[@]}"
 }
 
-# Reads interval, fast and timeout of its caller.
-print_check() { # NAME WHAT
-  echo "      $1: {$2, interval: ${interval}ms, fast_interval: ${fast}ms, timeout: ${timeout}ms, fall: 2, rise: 2}"
+# The checks are those that Portico implies: one per service's port, with a login on 3306.
+print_pool() {
+  local k
+  cat <<YAML
+pools:
+  portals:
+    check: {${check}credentials: $STATE/credentials}
+YAML
+  print_lines 4 "${pool_lines[@]}"
+  echo '    backends:'
+  for ((k = 1; k <= PORTALS; ++k)); do
+    printf '      portal-%d: [%s, "%s"]\n' "$k" "$(portal_v4 "$k")" "$(portal_v6 "$k")"
+  done
 }
 
-# What the MySQL check logs in with.
+print_lines() { # INDENT LINE...
+  local indent=$1 line
+  shift
+  for line; do printf "%${indent}s%s\n" '' "$line"; done
+}
+
+# What the MySQL check logs in with, in the form of MySQL's own option files.
 write_credentials() {
-  (umask 077 && printf 'user: %s\npassword: %s\n' "$CHECK_USER" "$CHECK_PASSWORD" >"$STATE/credentials")
+  (umask 077 && printf '[client]\nuser=%s\npassword=%s\n' "$CHECK_USER" "$CHECK_PASSWORD" >"$STATE/credentials")
 }
