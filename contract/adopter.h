@@ -15,6 +15,7 @@
 #include "contract/feedback.h"
 #include "contract/run_dir.h"
 #include "contract/snapshot.h"
+#include "contract/table_file.h"
 
 namespace portico {
 
@@ -40,7 +41,7 @@ class Adopter {
  public:
   // Announces to control which generation is about to be copied: the caller stores it into
   // FeedbackHeader::table_epoch and pending_generation before it returns. Control then keeps its blocks. 0:
-  // copying has ended, one way or the other.
+  // copying has ended, one way or the other. Must not throw.
   using SetPending = std::function<void(uint64_t epoch, uint64_t generation)>;
 
   explicit Adopter(const std::filesystem::path& run_dir, SetPending set_pending = {});
@@ -52,21 +53,20 @@ class Adopter {
   const std::shared_ptr<const Snapshot>& snapshot() const { return snapshot_; }
 
  private:
-  struct Attempt;
-
   bool reopen_if_replaced(AdoptResult& result);
   AdoptResult look();
   AdoptResult try_generations(TableHeader header);
-  bool still_current(const TableHeader& header) const;
-  AdoptResult refuse(const TableHeader& header, RefusalReason reason, std::string text);
+  MaybeFault copy(const TableHeader& header, BlockCache& cache, Snapshot& snapshot, AdoptResult& result);
+  AdoptResult adopt(const TableHeader& header, std::shared_ptr<const Snapshot> snapshot, AdoptResult result);
+  AdoptResult refuse(const TableHeader& header, TableFault fault);
 
   std::filesystem::path path_;
   SetPending set_pending_;
   FileHandle file_;
   dev_t device_ = 0;
   ino_t inode_ = 0;
-  TableHeader seen_{};  // the header last adopted or refused
-  bool handled_ = false;
+  TableHeader seen_{};    // the header last adopted or refused
+  bool handled_ = false;  // seen_ is of the file that is open
   std::shared_ptr<const Snapshot> snapshot_;
 };
 

@@ -32,8 +32,6 @@ class FeedbackWriter {
   const Feedback& view() const { return *feedback_; }
 
  private:
-  void fill_new_file(int fd, const std::string& version) const;
-
   WriterFile file_;
   Feedback* feedback_ = nullptr;
 };

@@ -23,7 +23,7 @@ enum class BlockKind : uint16_t {
   settings = 1,   // one SettingsRecord
   ports = 2,      // PortRecord[]
   services = 3,   // ServiceRecord[], by ascending id
-  listeners = 4,  // ListenerRecord[], ascending (address, port), no two alike
+  listeners = 4,  // ListenerRecord[], ascending (address's 16 bytes, port), no two alike
   pool = 5,       // one PoolRecord; one block per pool
   backends = 6,   // BackendRecord[], by ascending id; one block per pool
   next_hops = 7,  // NextHopRecord[]; the index in this array is the next hop's index

@@ -41,15 +41,15 @@ constexpr uint64_t table_struct_hash() {
 // clang-format off: one line per struct and its fields
 #define F(field) PORTICO_FIELD(TableHeader, field)
   PORTICO_STRUCT(TableHeader)
-  F(magic) F(abi_version) F(header_size) F(layout_hash) F(epoch) F(file_size) F(current) F(heartbeat_ns)
-      F(control_pid)
+  F(magic)
+  F(abi_version) F(header_size) F(layout_hash) F(epoch) F(file_size) F(current) F(heartbeat_ns) F(control_pid)
 #undef F
 #define F(field) PORTICO_FIELD(BlockRef, field)
-          PORTICO_STRUCT(BlockRef) F(kind) F(id) F(count) F(offset) F(size) F(version) F(checksum)
+      PORTICO_STRUCT(BlockRef) F(kind) F(id) F(count) F(offset) F(size) F(version) F(checksum)
 #undef F
 #define F(field) PORTICO_FIELD(Directory, field)
-              PORTICO_STRUCT(Directory) F(checksum) F(generation) F(epoch) F(published_realtime_ns) F(
-                  published_monotonic_ns) F(config_version) F(block_count) F(blocks)
+          PORTICO_STRUCT(Directory) F(checksum) F(generation) F(epoch) F(published_realtime_ns)
+              F(published_monotonic_ns) F(config_version) F(block_count) F(blocks)
 #undef F
 #define F(field) PORTICO_FIELD(SettingsRecord, field)
                   PORTICO_STRUCT(SettingsRecord) F(hash_key) F(workers) F(flows) F(mbufs) F(idle)
@@ -116,7 +116,8 @@ constexpr uint64_t feedback_struct_hash() {
 // clang-format off: one line per struct and its fields
 #define F(field) PORTICO_FIELD(FeedbackHeader, field)
   PORTICO_STRUCT(FeedbackHeader)
-  F(magic) F(abi_version) F(header_size) F(layout_hash) F(epoch) F(sequence) F(heartbeat_ns) F(pid)
+  F(magic)
+  F(abi_version) F(header_size) F(layout_hash) F(epoch) F(sequence) F(heartbeat_ns) F(pid)
       F(start_realtime_ns) F(table_epoch) F(pending_generation) F(adopted_generation) F(adopted_monotonic_ns)
           F(refused_generation) F(refused_count) F(refused_reason) F(state) F(worker_count) F(port_count)
               F(tsc_hz) F(nat_ports_total) F(refused_text) F(version)

@@ -3,17 +3,17 @@
 // docs/contract.md has the protocol. Not thread-safe: one thread owns it.
 #pragma once
 
+#include <bitset>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <optional>
-#include <vector>
 
 #include "contract/feedback_file.h"
 #include "contract/layout.h"
 #include "contract/run_dir.h"
 #include "contract/snapshot.h"
+#include "contract/table_build.h"
 
 namespace portico {
 
@@ -60,27 +60,22 @@ class Publisher {
     bool valid = false;
     Directory directory{};
   };
-  struct NewBlock {
-    std::shared_ptr<const Block> block;
-    size_t ref_index;  // in the directory
-  };
-
   void step(const char* name) const;
   void fill_new_file(int fd) const;
-  void map_header();
   bool take_over();
-  std::vector<bool> held_slots() const;
-  void place(Directory& directory, const std::vector<size_t>& new_refs, const std::vector<bool>& held);
-  void grow_to(uint64_t size);
-  void write_blocks(const Directory& directory, const Snapshot& next, const std::vector<size_t>& new_refs);
+  void map_header();
+  std::bitset<kDirectorySlots> held_slots() const;
+  uint64_t oldest_slot(const std::bitset<kDirectorySlots>& held) const;
+  void place(BuiltBlocks& blocks, const std::bitset<kDirectorySlots>& held) const;
+  void write(const BuiltBlocks& blocks, const Directory& directory, uint64_t slot);
+  void grow_to(uint64_t end);
 
-  std::filesystem::path run_dir_;
   StepHook hook_;
-  uint64_t new_epoch_;
   WriterFile file_;
   FeedbackReader feedback_;
   TableHeader* header_ = nullptr;            // the file's first page, mapped
   std::unique_ptr<Slot[]> slots_;            // kDirectorySlots, as they stand in the file
+  uint64_t last_generation_ = 0;             // the newest in any slot, published or not
   std::shared_ptr<const Snapshot> current_;  // what `current` names; null: nothing
   std::shared_ptr<const Snapshot> recovered_;
   Written last_written_;

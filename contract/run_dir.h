@@ -81,6 +81,7 @@ class WriterFile {
   FileHandle make_temporary(const Fill& fill) const;
   bool create(const Fill& fill);
   void remove_leftovers() const;
+  std::filesystem::path temporary_path() const;
 
   std::filesystem::path path_;
   FileHandle handle_;
