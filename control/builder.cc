@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/builder.h"
+
+#include <algorithm>
+
+#include "contract/flow_hash.h"
+#include "control/builder_services.h"
+#include "control/maglev.h"
+
+namespace portico {
+namespace {
+
+std::vector<Candidate> candidates(const BuildInput& input, const PoolConfig& pool) {
+  std::vector<Candidate> all;
+  for (const auto& backend : pool.backends)
+    all.push_back({.id = input.ids.backend(pool.name, backend),
+                   .weight = backend.weight,
+                   .admin = input.operators.state(pool.name, backend.name),
+                   .health = input.health(pool.name, backend.name)});
+  return all;
+}
+
+uint16_t hop_of(const Routing& routing, const std::optional<Address>& address) {
+  if (!address) return kNone;
+  const auto it = routing.hop_of.find(*address);
+  return it == routing.hop_of.end() ? kNone : it->second;
+}
+
+PoolRecord pool_record(uint16_t id, std::string_view name, PoolDisposition disposition, uint32_t size) {
+  PoolRecord record{};
+  record.id = id;
+  record.disposition = static_cast<uint8_t>(disposition);
+  record.lookup_size = size;
+  set_text(record.name, name);
+  return record;
+}
+
+void by_id(std::vector<BackendRecord>& records) {
+  std::sort(records.begin(), records.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+}
+
+// A removed backend takes no new flows; those it has are reset.
+BackendRecord retire(BackendRecord record, const Routing& routing) {
+  const auto hop = [&](const Address& address) {
+    return hop_of(routing, address.is_none() ? std::nullopt : std::optional(address));
+  };
+  record.disposition = static_cast<uint8_t>(BackendDisposition::reset);
+  record.reset_count = 0;
+  std::fill(std::begin(record.reset_ports), std::end(record.reset_ports), uint16_t{0});
+  record.next_hop_v4 = hop(record.address_v4);
+  record.next_hop_v6 = hop(record.address_v6);
+  return record;
+}
+
+}  // namespace
+
+void Builder::recover(const Snapshot& snapshot) {
+  for (const auto& pool : snapshot.pools) {
+    if (!pool.lookup) continue;
+    const auto slots = pool.lookup->records<uint16_t>();
+    pools_[pool.pool().id].last_usable = {slots.begin(), slots.end()};
+  }
+}
+
+const PoolDecision* Builder::decision(uint16_t pool) const {
+  const auto it = pools_.find(pool);
+  return it == pools_.end() ? nullptr : &it->second.decision;
+}
+
+void Builder::note_change(std::optional<uint64_t> at_ns) {
+  if (at_ns && (!next_change_ns_ || *at_ns < *next_change_ns_)) next_change_ns_ = at_ns;
+}
+
+BackendRecord Builder::build_backend(const BuildInput& input, const PoolConfig& pool,
+                                     const BackendConfig& backend, const Candidate& candidate,
+                                     const std::set<uint16_t>& service_ports, const PoolDecision& decision) {
+  const FlowDecision flows = decide_flows(pool, candidate, decision, service_ports, input.now_ns);
+  note_change(flows.next_change_ns);
+  BackendRecord record{};
+  record.id = candidate.id;
+  record.pool = input.ids.pool(pool.name);
+  record.weight = static_cast<uint16_t>(backend.weight);
+  record.disposition = static_cast<uint8_t>(flows.disposition);
+  record.reset_count = static_cast<uint8_t>(flows.reset_ports.size());
+  std::copy(flows.reset_ports.begin(), flows.reset_ports.end(), record.reset_ports);
+  record.next_hop_v4 = hop_of(input.routing, backend.v4);
+  record.next_hop_v6 = hop_of(input.routing, backend.v6);
+  record.address_v4 = backend.v4.value_or(Address{});
+  record.address_v6 = backend.v6.value_or(Address{});
+  set_text(record.name, backend.name);
+  return record;
+}
+
+TableContent::Pool Builder::build_pool(const BuildInput& input, const PoolConfig& pool) {
+  const uint16_t id = input.ids.pool(pool.name);
+  PoolMemory& memory = pools_[id];
+  const auto all = candidates(input, pool);
+  memory.decision = decide_pool(pool, all, memory.last_usable);
+  const PoolDecision& decision = memory.decision;
+  if (decision.state == PoolState::normal) memory.last_usable = decision.usable;
+
+  TableContent::Pool built;
+  built.record = pool_record(id, pool.name, decision.disposition(), pool.table_size);
+  const auto service_ports = backend_ports(input.config, pool.name);
+  Signature signature{.size = pool.table_size, .key = {input.config.hash_key[0], input.config.hash_key[1]}};
+  for (size_t i = 0; i < all.size(); ++i) {
+    const BackendConfig& backend = pool.backends[i];
+    built.backends.push_back(build_backend(input, pool, backend, all[i], service_ports, decision));
+    if (decision.usable.contains(all[i].id))
+      signature.members.emplace_back(backend.name, all[i].id, backend.weight);
+  }
+  by_id(built.backends);
+  std::sort(signature.members.begin(), signature.members.end());
+  if (signature != memory.signature) {
+    std::vector<MaglevBackend> members;
+    for (const auto& [name, backend_id, weight] : signature.members)
+      members.push_back({name, backend_id, weight});
+    memory.lookup = build_lookup(members, pool.table_size, HashKey{{signature.key[0], signature.key[1]}});
+    memory.signature = std::move(signature);
+  }
+  built.lookup = memory.lookup;
+  return built;
+}
+
+void Builder::add_retired_pools(const BuildInput& input) {
+  for (const auto& [id, name] : input.ids.retired_pools()) {
+    pools_.erase(id);
+    TableContent::Pool pool;
+    pool.record = pool_record(id, name, PoolDisposition::reset, kMinLookupSize);
+    content_.pools.push_back(std::move(pool));
+  }
+  std::map<uint16_t, TableContent::Pool*> by_pool;
+  for (auto& pool : content_.pools) by_pool[pool.record.id] = &pool;
+  for (const auto& record : input.ids.retired_backends()) {
+    const auto it = by_pool.find(record.pool);
+    if (it == by_pool.end()) continue;
+    it->second->backends.push_back(retire(record, input.routing));
+    by_id(it->second->backends);
+  }
+}
+
+const TableContent& Builder::build(const BuildInput& input) {
+  next_change_ns_.reset();
+  content_.config_version = input.config_version;
+  build_services(input.config, input.ids, content_);
+  content_.pools.clear();
+  for (const auto& pool : input.config.pools) content_.pools.push_back(build_pool(input, pool));
+  add_retired_pools(input);
+  std::sort(content_.pools.begin(), content_.pools.end(),
+            [](const auto& a, const auto& b) { return a.record.id < b.record.id; });
+  content_.next_hops = input.routing.next_hops;
+  content_.routes = input.routing.routes;
+  return content_;
+}
+
+}  // namespace portico

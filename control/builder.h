@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Builds the table's content: configuration, ids, health, operator states and next hops in, records out. A
+// pure function of these but for what `keep-last` must remember and for caches that only save time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "contract/snapshot.h"
+#include "control/config.h"
+#include "control/ids.h"
+#include "control/next_hops.h"
+#include "control/operator_state.h"
+#include "control/pool_rules.h"
+
+namespace portico {
+
+// All that a generation is made of. References live as long as the call to build().
+struct BuildInput {
+  const Config& config;
+  const Ids& ids;
+  const OperatorState& operators;
+  const Routing& routing;
+  std::function<BackendView(const std::string& pool, const std::string& backend)> health;
+  uint64_t config_version = 0;
+  uint64_t now_ns = 0;  // CLOCK_MONOTONIC
+};
+
+class Builder {
+ public:
+  // Takes over what the running table says of pools, so that keep-last continues.
+  void recover(const Snapshot& snapshot);
+
+  // The content of the next generation. Valid until the next call.
+  const TableContent& build(const BuildInput& input);
+
+  // CLOCK_MONOTONIC: when the content changes by itself, because flows that may finish no longer may.
+  std::optional<uint64_t> next_change_ns() const { return next_change_ns_; }
+
+  // What was decided for a pool; for status. nullptr: never built.
+  const PoolDecision* decision(uint16_t pool) const;
+  // How flows of a backend are treated; for status.
+  const TableContent& content() const { return content_; }
+
+ private:
+  // What a lookup table is a function of.
+  struct Signature {
+    std::vector<std::tuple<std::string, uint16_t, uint32_t>> members;  // name, id, weight
+    uint32_t size = 0;
+    uint64_t key[2] = {0, 0};
+    bool operator==(const Signature&) const = default;
+  };
+  struct PoolMemory {
+    std::set<uint16_t> last_usable;  // ids that held slots when the pool was last normal
+    PoolDecision decision;
+    Signature signature;
+    std::vector<uint16_t> lookup;
+  };
+
+  TableContent::Pool build_pool(const BuildInput& input, const PoolConfig& pool);
+  BackendRecord build_backend(const BuildInput& input, const PoolConfig& pool, const BackendConfig& backend,
+                              const Candidate& candidate, const std::set<uint16_t>& service_ports,
+                              const PoolDecision& decision);
+  void add_retired_pools(const BuildInput& input);
+  void note_change(std::optional<uint64_t> at_ns);
+
+  TableContent content_;
+  std::map<uint16_t, PoolMemory> pools_;  // by pool id
+  std::optional<uint64_t> next_change_ns_;
+};
+
+}  // namespace portico

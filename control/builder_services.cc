@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/builder_services.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace portico {
+namespace {
+
+// RFC 5382 section 5 (REQ-5) asks four minutes of connections that are half way in or out. A SYN that nobody
+// answers is given up by clients earlier, and a close that both sides made needs only the late packets' time.
+constexpr uint32_t kSynTimeoutMs = 60'000;
+constexpr uint32_t kClosingTimeoutMs = 30'000;
+constexpr uint32_t kHalfClosedTimeoutMs = 240'000;
+
+SettingsRecord build_settings(const Config& config) {
+  SettingsRecord s{};
+  s.hash_key[0] = config.hash_key[0];
+  s.hash_key[1] = config.hash_key[1];
+  s.workers = config.dataplane.workers;
+  s.flows = config.dataplane.flows;
+  s.mbufs = config.dataplane.mbufs;
+  s.idle = static_cast<uint8_t>(config.dataplane.idle);
+  s.huge_pages = static_cast<uint8_t>(config.dataplane.huge_pages);
+  s.new_flow_rate = config.dataplane.new_flow_rate;
+  s.reset_rate = config.dataplane.reset_rate;
+  s.timeout_syn_ms = kSynTimeoutMs;
+  s.timeout_closing_ms = kClosingTimeoutMs;
+  s.timeout_half_closed_ms = kHalfClosedTimeoutMs;
+  set_text(s.instance, config.instance);
+  set_text(s.worker_cpus, config.dataplane.worker_cpus);
+  return s;
+}
+
+ServiceRecord build_service(const ServiceConfig& service, const Ids& ids) {
+  ServiceRecord r{};
+  r.id = ids.service(service);
+  r.pool = ids.pool(service.pool);
+  r.backend_port = service.backend_port;
+  r.access_list = service.allow_any ? kNone : r.id;
+  r.mode = static_cast<uint8_t>(service.mode);
+  r.affinity = static_cast<uint8_t>(service.affinity);
+  r.affinity_prefix_v6 = service.affinity_prefix_v6;
+  r.idle_timeout_ms = static_cast<uint32_t>(service.idle_timeout.count());
+  set_text(r.name, service.name);
+  return r;
+}
+
+// A service's access list has the service's id.
+void build_access(const ServiceConfig& service, uint16_t list, std::vector<AccessRecord>& access) {
+  if (service.allow_any) return;
+  for (const Prefix& prefix : service.allow) {
+    AccessRecord record{};
+    record.prefix = prefix.address;
+    record.list = list;
+    record.length = prefix.length;
+    record.allow = 1;
+    access.push_back(record);
+  }
+}
+
+// Sorts by a key and leaves out what has a key that was there already.
+template <typename Record, typename Key>
+void sort_unique(std::vector<Record>& records, Key key) {
+  std::sort(records.begin(), records.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
+  const auto same = [&](const auto& a, const auto& b) { return key(a) == key(b); };
+  records.erase(std::unique(records.begin(), records.end(), same), records.end());
+}
+
+void build_ports(const Config& config, TableContent& content) {
+  for (const auto& port : config.dataplane.ports) {
+    PortRecord record{};
+    set_text(record.name, port.name);
+    set_text(record.devargs, port.devargs);
+    record.queues = config.dataplane.workers;
+    record.mtu = port.mtu;
+    content.ports.push_back(record);
+  }
+}
+
+}  // namespace
+
+void build_services(const Config& config, const Ids& ids, TableContent& content) {
+  content.settings = build_settings(config);
+  content.ports.clear();
+  content.services = ids.retired_services();
+  content.listeners.clear();
+  content.access.clear();
+  content.nat.clear();
+  build_ports(config, content);
+  // A retired service's access list goes with its listeners: nothing is admitted through it any more.
+  for (auto& retired : content.services) retired.access_list = kNone;
+  for (const auto& service : config.services) {
+    const ServiceRecord record = build_service(service, ids);
+    content.services.push_back(record);
+    build_access(service, record.id, content.access);
+    for (const Endpoint& endpoint : service.listen) {
+      ListenerRecord listener{};
+      listener.address = endpoint.address;
+      listener.port = endpoint.port;
+      listener.service = record.id;
+      content.listeners.push_back(listener);
+    }
+  }
+  for (const Address& address : config.nat.addresses) {
+    NatRecord record{};
+    record.address = address;
+    record.first_port = config.nat.first_port;
+    record.last_port = config.nat.last_port;
+    content.nat.push_back(record);
+  }
+  sort_unique(content.services, [](const ServiceRecord& r) { return r.id; });
+  sort_unique(content.listeners, [](const ListenerRecord& r) { return std::tuple(r.address, r.port); });
+  sort_unique(content.access, [](const AccessRecord& r) { return std::tuple(r.list, r.prefix, r.length); });
+  sort_unique(content.nat, [](const NatRecord& r) { return r.address; });
+}
+
+std::set<uint16_t> backend_ports(const Config& config, const std::string& pool) {
+  std::set<uint16_t> ports;
+  for (const auto& service : config.services) {
+    if (service.pool != pool) continue;
+    if (service.backend_port != 0)
+      ports.insert(service.backend_port);
+    else
+      for (const Endpoint& endpoint : service.listen) ports.insert(endpoint.port);
+  }
+  return ports;
+}
+
+std::string interface_of(const DataplaneConfig::Port& port) {
+  constexpr std::string_view kKey = "iface=";
+  const size_t at = port.devargs.find(kKey);
+  if (at == std::string::npos) return port.name;
+  const size_t start = at + kKey.size();
+  return port.devargs.substr(start, port.devargs.find(',', start) - start);
+}
+
+}  // namespace portico

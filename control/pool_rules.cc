@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/pool_rules.h"
+
+#include <algorithm>
+
+namespace portico {
+namespace {
+
+// The ids of the backends that a predicate names.
+template <typename Predicate>
+std::set<uint16_t> ids_where(const std::vector<Candidate>& backends, Predicate predicate) {
+  std::set<uint16_t> ids;
+  for (const auto& backend : backends)
+    if (predicate(backend)) ids.insert(backend.id);
+  return ids;
+}
+
+bool may_serve(const Candidate& b) {
+  return b.admin == Admin::active && b.weight > 0;
+}
+
+// Held backends and those of weight 0 count neither as missing nor as there.
+bool panics(const PoolConfig& pool, const std::vector<Candidate>& backends) {
+  const auto counted = [](const Candidate& b) { return b.admin != Admin::held && b.weight > 0; };
+  const auto total = std::count_if(backends.begin(), backends.end(), counted);
+  const auto healthy = std::count_if(backends.begin(), backends.end(),
+                                     [&](const Candidate& b) { return counted(b) && b.health.healthy; });
+  return healthy * 100 < static_cast<int64_t>(pool.min_healthy_percent) * total;
+}
+
+std::set<uint16_t> last_resort(const std::vector<Candidate>& backends,
+                               const std::set<uint16_t>& last_usable) {
+  auto ids =
+      ids_where(backends, [&](const Candidate& b) { return may_serve(b) && last_usable.contains(b.id); });
+  if (ids.empty()) ids = ids_where(backends, may_serve);
+  if (ids.empty())
+    ids = ids_where(backends, [](const Candidate& b) { return b.admin == Admin::drained && b.weight > 0; });
+  return ids;
+}
+
+// The rules of `on_backend_down: auto` for a backend that is down.
+FlowDecision decide_auto(const PoolConfig& pool, const BackendView& health,
+                         const std::set<uint16_t>& service_ports, uint64_t now_ns) {
+  std::set<uint16_t> refused;
+  for (const uint16_t port : health.refused_ports)
+    if (service_ports.contains(port)) refused.insert(port);
+  const uint64_t deadline =
+      health.down_since_ns + static_cast<uint64_t>(pool.reset_after.count()) * uint64_t{1'000'000};
+  if (health.unreachable || refused.size() > kMaxResetPorts || now_ns >= deadline)
+    return {.disposition = BackendDisposition::reset, .reset_ports = {}, .next_change_ns = {}};
+  return {.disposition = BackendDisposition::finish,
+          .reset_ports = {refused.begin(), refused.end()},
+          .next_change_ns = deadline};
+}
+
+}  // namespace
+
+const char* to_string(PoolState state) {
+  switch (state) {
+    case PoolState::normal:
+      return "normal";
+    case PoolState::panic:
+      return "panic";
+    case PoolState::kept_last:
+      return "kept_last";
+    case PoolState::reset:
+      return "reset";
+    case PoolState::drop:
+      return "drop";
+  }
+  return "unknown";
+}
+
+PoolDisposition PoolDecision::disposition() const {
+  if (state == PoolState::reset) return PoolDisposition::reset;
+  if (state == PoolState::drop) return PoolDisposition::drop;
+  return PoolDisposition::serve;
+}
+
+PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& backends,
+                         const std::set<uint16_t>& last_usable) {
+  if (pool.min_healthy_percent > 0 && panics(pool, backends)) {
+    auto all = ids_where(backends, may_serve);
+    if (!all.empty()) return {PoolState::panic, std::move(all)};
+  }
+  auto usable = ids_where(backends, [](const Candidate& b) { return may_serve(b) && b.health.healthy; });
+  if (!usable.empty()) return {PoolState::normal, std::move(usable)};
+  switch (pool.all_down) {
+    case AllDown::drop:
+      return {PoolState::drop, {}};
+    case AllDown::reset:
+      return {PoolState::reset, {}};
+    case AllDown::keep_last:
+      break;
+  }
+  auto kept = last_resort(backends, last_usable);
+  // Nothing is left but held backends: a refusal tells clients at once what silence would tell them late.
+  if (kept.empty()) return {PoolState::reset, {}};
+  return {PoolState::kept_last, std::move(kept)};
+}
+
+FlowDecision decide_flows(const PoolConfig& pool, const Candidate& backend, const PoolDecision& decision,
+                          const std::set<uint16_t>& service_ports, uint64_t now_ns) {
+  const bool takes_flows = decision.usable.contains(backend.id);
+  const bool set_aside = backend.admin != Admin::active || backend.weight == 0;
+  if (takes_flows || set_aside || backend.health.healthy || !backend.health.known) return {};
+  switch (pool.on_backend_down) {
+    case OnBackendDown::keep:
+      return {};
+    case OnBackendDown::reset:
+      return {.disposition = BackendDisposition::reset, .reset_ports = {}, .next_change_ns = {}};
+    case OnBackendDown::automatic:
+      break;
+  }
+  return decide_auto(pool, backend.health, service_ports, now_ns);
+}
+
+}  // namespace portico

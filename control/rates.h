@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rates out of counters that another process writes: exponentially weighted moving averages over a few
+// seconds, which survive the writer's restart.
+#pragma once
+
+#include <cstdint>
+
+namespace portico {
+
+// One counter's rate.
+class Rate {
+ public:
+  // The counter's value at a time. A counter that went back is one that started over: it counts from 0.
+  void update(uint64_t value, uint64_t now_ns);
+  // The next update sets a new start: the counter belongs to something else now.
+  void restart() { seen_ = false; }
+  // Per second; 0 before the second update.
+  double per_second() const { return rate_; }
+
+ private:
+  bool seen_ = false, warm_ = false;
+  uint64_t value_ = 0, at_ns_ = 0;
+  double rate_ = 0;
+};
+
+// A share of two counters that grow together (busy of total cycles), smoothed alike, 0..1.
+class Share {
+ public:
+  void update(uint64_t part, uint64_t whole, uint64_t now_ns);
+  double value() const;
+
+ private:
+  Rate part_, whole_;
+};
+
+}  // namespace portico

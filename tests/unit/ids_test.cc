@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/ids.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace portico {
+namespace {
+
+constexpr uint64_t kSecond = 1'000'000'000;
+
+FlowReport report(uint64_t generation, uint64_t heartbeat_ns, std::set<uint16_t> busy = {}) {
+  return {.dataplane_alive = true,
+          .adopted_generation = generation,
+          .heartbeat_ns = heartbeat_ns,
+          .flows = [busy](uint16_t id) { return busy.contains(id) ? 1 : 0; }};
+}
+FlowReport dead() {
+  return {.dataplane_alive = false, .flows = [](uint16_t) { return 1; }};
+}
+
+TEST(IdSpace, KeepsIdsByKeyAndRevivesRetiredOnes) {
+  IdSpace space(8);
+  const auto a = space.assign("a"), b = space.assign("b");
+  EXPECT_NE(a, b);
+  space.retire_all_but({"b"});
+  EXPECT_EQ(space.find("a"), std::nullopt);
+  EXPECT_EQ(space.find("b"), b);
+  EXPECT_EQ(space.assign("a"), a);
+  EXPECT_TRUE(space.retired().empty());
+}
+
+TEST(IdSpace, NeverGivesARetiredIdToAnotherKey) {
+  IdSpace space(2);
+  const auto a = space.assign("a");
+  space.assign("b");
+  space.retire_all_but({"b"});
+  EXPECT_EQ(space.assign("c"), std::nullopt);
+  space.published(5);
+  EXPECT_TRUE(space.release(report(5, kSecond)).empty()) << "one report may be older than the last flow";
+  EXPECT_EQ(space.release(report(5, 2 * kSecond)), std::vector<uint16_t>{*a});
+  EXPECT_EQ(space.assign("c"), a);
+}
+
+TEST(IdSpace, WaitsForTheGenerationAndForTheLastFlow) {
+  IdSpace space(2);
+  const auto a = space.assign("a");
+  space.retire_all_but({});
+  EXPECT_TRUE(space.release(report(99, kSecond)).empty()) << "its removal is not published yet";
+  space.published(5);
+  EXPECT_TRUE(space.release(report(4, kSecond)).empty());
+  EXPECT_TRUE(space.release(report(4, 9 * kSecond)).empty());
+  EXPECT_TRUE(space.release(report(5, 10 * kSecond, {*a})).empty());
+  EXPECT_TRUE(space.release(report(5, 11 * kSecond)).empty());
+  EXPECT_TRUE(space.release(report(5, 11 * kSecond, {*a})).empty()) << "busy again: the count starts over";
+  EXPECT_TRUE(space.release(report(5, 12 * kSecond)).empty());
+  EXPECT_EQ(space.release(report(5, 13 * kSecond)).size(), 1u);
+}
+
+TEST(IdSpace, FreesAtOnceWhenNoDataplaneLives) {
+  IdSpace space(2);
+  space.assign("a");
+  space.retire_all_but({});
+  space.published(1);
+  EXPECT_EQ(space.release(dead()).size(), 1u);
+}
+
+Config config_of(const std::vector<std::string>& backends, const char* v4_base = "198.18.0.") {
+  Config config;
+  PoolConfig pool;
+  pool.name = "portals";
+  for (size_t i = 0; i < backends.size(); ++i) {
+    BackendConfig backend;
+    backend.name = backends[i];
+    backend.v4 = Address::parse(v4_base + backends[i].substr(1));
+    pool.backends.push_back(backend);
+  }
+  config.pools.push_back(pool);
+  ServiceConfig service;
+  service.name = "web";
+  service.pool = "portals";
+  service.listen.push_back({*Address::parse("198.18.1.1"), 80});
+  config.services.push_back(service);
+  return config;
+}
+
+uint16_t backend_id(const Ids& ids, const Config& config, size_t i) {
+  return ids.backend("portals", config.pools[0].backends[i]);
+}
+
+TEST(Ids, DoNotDependOnTheOrderOfTheFile) {
+  Ids ids;
+  const Config one = config_of({"b1", "b2"}), other = config_of({"b2", "b1", "b3"});
+  ASSERT_EQ(ids.sync(one), std::nullopt);
+  const auto b1 = backend_id(ids, one, 0), b2 = backend_id(ids, one, 1);
+  ASSERT_EQ(ids.sync(other), std::nullopt);
+  EXPECT_EQ(backend_id(ids, other, 1), b1);
+  EXPECT_EQ(backend_id(ids, other, 0), b2);
+  EXPECT_NE(backend_id(ids, other, 2), b1);
+}
+
+TEST(Ids, ABackendWithAnotherAddressIsAnotherBackend) {
+  Ids ids;
+  const Config before = config_of({"b1"}), after = config_of({"b1"}, "198.18.9.");
+  ASSERT_EQ(ids.sync(before), std::nullopt);
+  const auto id = backend_id(ids, before, 0);
+  ASSERT_EQ(ids.sync(after), std::nullopt);
+  EXPECT_NE(backend_id(ids, after, 0), id);
+}
+
+TEST(Ids, ABackendThatGainsAFamilyStaysTheSame) {
+  Ids ids;
+  Config config = config_of({"b1"});
+  ASSERT_EQ(ids.sync(config), std::nullopt);
+  const auto id = backend_id(ids, config, 0);
+  config.pools[0].backends[0].v6 = Address::parse("2001:db8::1");
+  ASSERT_EQ(ids.sync(config), std::nullopt);
+  EXPECT_EQ(backend_id(ids, config, 0), id);
+}
+
+TEST(Ids, AServiceWithAnotherModeIsAnotherService) {
+  Ids ids;
+  Config config = config_of({"b1"});
+  ASSERT_EQ(ids.sync(config), std::nullopt);
+  const auto id = ids.service(config.services[0]);
+  config.services[0].mode = Mode::dsr_l2;
+  ASSERT_EQ(ids.sync(config), std::nullopt);
+  EXPECT_NE(ids.service(config.services[0]), id);
+}
+
+TEST(Ids, TooManyBackendsChangeNothing) {
+  Ids ids;
+  Config config = config_of({"b1"});
+  ASSERT_EQ(ids.sync(config), std::nullopt);
+  const auto id = backend_id(ids, config, 0);
+  Config large = config;
+  for (uint32_t i = 0; i < kMaxBackends; ++i) {
+    BackendConfig backend;
+    backend.name = "x" + std::to_string(i);
+    backend.v4 = Address::parse("198.19." + std::to_string(i / 250) + "." + std::to_string(i % 250));
+    large.pools[0].backends.push_back(backend);
+  }
+  const auto error = ids.sync(large);
+  ASSERT_TRUE(error.has_value());
+  EXPECT_NE(error->find("backend"), std::string::npos);
+  EXPECT_EQ(backend_id(ids, config, 0), id);
+}
+
+}  // namespace
+}  // namespace portico

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/pool_rules.h"
+
+#include <gtest/gtest.h>
+
+namespace portico {
+namespace {
+
+using Ids = std::set<uint16_t>;
+constexpr uint64_t kSecond = 1'000'000'000;
+
+Candidate up(uint16_t id) {
+  return {.id = id, .weight = 100, .health = {.healthy = true, .known = true}};
+}
+Candidate down(uint16_t id) {
+  return {.id = id, .weight = 100, .health = {.known = true, .down_since_ns = 100 * kSecond}};
+}
+Candidate with(Candidate candidate, Admin admin) {
+  candidate.admin = admin;
+  return candidate;
+}
+
+TEST(DecidePool, UsesHealthyActiveBackendsOfWeight) {
+  auto weightless = up(5);
+  weightless.weight = 0;
+  const auto decision = decide_pool(
+      {}, {up(1), down(2), with(up(3), Admin::drained), with(up(4), Admin::held), weightless, up(6)}, {});
+  EXPECT_EQ(decision.state, PoolState::normal);
+  EXPECT_EQ(decision.usable, (Ids{1, 6}));
+  EXPECT_EQ(decision.disposition(), PoolDisposition::serve);
+}
+
+TEST(DecidePool, KeepsTheLastUsableOnesWhenAllAreDown) {
+  const auto decision = decide_pool({}, {down(1), down(2), down(3)}, {2, 3, 9});
+  EXPECT_EQ(decision.state, PoolState::kept_last);
+  EXPECT_EQ(decision.usable, (Ids{2, 3}));
+}
+
+TEST(DecidePool, FallsBackToAllActiveOnesThenToDrainedOnesButNeverToHeldOnes) {
+  EXPECT_EQ(decide_pool({}, {down(1), down(2), with(down(3), Admin::drained)}, {}).usable, (Ids{1, 2}));
+  EXPECT_EQ(decide_pool({}, {with(up(3), Admin::drained), with(up(4), Admin::held)}, {4}).usable, (Ids{3}));
+  const auto held = decide_pool({}, {with(up(4), Admin::held)}, {4});
+  EXPECT_EQ(held.state, PoolState::reset);
+  EXPECT_TRUE(held.usable.empty());
+}
+
+TEST(DecidePool, RefusesOrDropsWhenToldTo) {
+  PoolConfig pool;
+  pool.all_down = AllDown::reset;
+  EXPECT_EQ(decide_pool(pool, {down(1)}, {1}).disposition(), PoolDisposition::reset);
+  pool.all_down = AllDown::drop;
+  EXPECT_EQ(decide_pool(pool, {down(1)}, {1}).disposition(), PoolDisposition::drop);
+}
+
+TEST(DecidePool, PanicsBelowMinHealthyAndBeforeAllDown) {
+  PoolConfig pool;
+  pool.min_healthy_percent = 50;
+  pool.all_down = AllDown::drop;
+  EXPECT_EQ(decide_pool(pool, {up(1), down(2)}, {}).state, PoolState::normal);
+  const auto panic = decide_pool(pool, {up(1), down(2), down(3), with(up(4), Admin::drained)}, {});
+  EXPECT_EQ(panic.state, PoolState::normal) << "the drained one is healthy and counts";
+  const auto few = decide_pool(pool, {up(1), down(2), down(3), with(down(4), Admin::drained)}, {});
+  EXPECT_EQ(few.state, PoolState::panic);
+  EXPECT_EQ(few.usable, (Ids{1, 2, 3}));
+  EXPECT_EQ(decide_pool(pool, {down(1), down(2)}, {}).state, PoolState::panic);
+}
+
+TEST(DecidePool, DoesNotCountHeldBackendsForMinHealthy) {
+  PoolConfig pool;
+  pool.min_healthy_percent = 60;
+  EXPECT_EQ(decide_pool(pool, {up(1), with(down(2), Admin::held)}, {}).state, PoolState::normal);
+}
+
+class DecideFlows : public ::testing::Test {
+ protected:
+  FlowDecision decide(const Candidate& backend, uint64_t now = 101 * kSecond) {
+    return decide_flows(pool_, backend, decision_, {80, 443}, now);
+  }
+  PoolConfig pool_;
+  PoolDecision decision_{PoolState::normal, {7}};
+};
+
+TEST_F(DecideFlows, ResetsARefusedServicePortAndLetsTheRestFinish) {
+  auto backend = down(1);
+  backend.health.refused_ports = {8080, 443};
+  const auto flows = decide(backend);
+  EXPECT_EQ(flows.disposition, BackendDisposition::finish);
+  EXPECT_EQ(flows.reset_ports, std::vector<uint16_t>{443}) << "no service sends flows to 8080";
+  EXPECT_EQ(flows.next_change_ns, 130 * kSecond);
+}
+
+TEST_F(DecideFlows, ResetsAllOfAnUnreachableHost) {
+  auto backend = down(1);
+  backend.health.unreachable = true;
+  EXPECT_EQ(decide(backend).disposition, BackendDisposition::reset);
+}
+
+TEST_F(DecideFlows, ResetsWhatHasNotFinishedAfterResetAfter) {
+  EXPECT_EQ(decide(down(1), 130 * kSecond - 1).disposition, BackendDisposition::finish);
+  EXPECT_EQ(decide(down(1), 130 * kSecond).disposition, BackendDisposition::reset);
+}
+
+TEST_F(DecideFlows, ForwardsWhatIsUpUnknownSetAsideOrStillUsed) {
+  auto gone = down(1);
+  gone.health.unreachable = true;
+  auto weightless = gone;
+  weightless.weight = 0;
+  auto used = gone;
+  used.id = 7;
+  for (const Candidate& backend : {up(1), Candidate{.id = 1, .weight = 1}, with(gone, Admin::drained),
+                                   with(gone, Admin::held), weightless, used})
+    EXPECT_EQ(decide(backend).disposition, BackendDisposition::forward);
+}
+
+TEST_F(DecideFlows, ResetAndKeepArePlain) {
+  pool_.on_backend_down = OnBackendDown::reset;
+  EXPECT_EQ(decide(down(1)).disposition, BackendDisposition::reset);
+  pool_.on_backend_down = OnBackendDown::keep;
+  EXPECT_EQ(decide(down(1), 1000 * kSecond).disposition, BackendDisposition::forward);
+}
+
+TEST_F(DecideFlows, ResetsAllWhenMorePortsRefuseThanARecordHolds) {
+  auto backend = down(1);
+  std::set<uint16_t> ports;
+  for (uint16_t port = 1; port <= kMaxResetPorts + 1; ++port) {
+    ports.insert(port);
+    backend.health.refused_ports.push_back(port);
+  }
+  EXPECT_EQ(decide_flows(pool_, backend, decision_, ports, 101 * kSecond).disposition,
+            BackendDisposition::reset);
+}
+
+}  // namespace
+}  // namespace portico
