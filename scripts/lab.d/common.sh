@@ -53,9 +53,12 @@ host_exists() { [ -e "/run/netns/$NAME-$1" ]; }
 
 # Runs a command in a host of the lab: its network, its bpffs, its /etc/hosts. Replaces nothing on this machine.
 in_host() { # HOST COMMAND...
-  local host=$1
-  shift
-  ip netns exec "$NAME-$host" "$LAB_D/enter" "$STATE" "$@"
+  ip netns exec "$NAME-$1" "$LAB_D/enter" "$STATE" "${@:2}"
+}
+
+# The same in place of this process, so that who started us in the background has the command's own process id.
+become_in_host() { # HOST COMMAND...
+  exec ip netns exec "$NAME-$1" "$LAB_D/enter" "$STATE" "${@:2}"
 }
 
 # Calls a command until it succeeds; status 1 when the time (in ms) is over.

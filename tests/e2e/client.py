@@ -8,7 +8,7 @@
   client.py silent HOST PORT --seconds S [--send TEXT]             connects and only waits: how does it end?
 
 Each prints one JSON object. Exit status 0: all well; 1: something failed (the object says what).
-The portal's name is taken from the response header `X-Instance`.
+The portal's name is taken from the response header `X-Portal`.
 """
 import argparse
 import asyncio
@@ -76,7 +76,7 @@ def request_of(url, keep_alive):
     if url.query:
         path += '?' + url.query
     connection = 'keep-alive' if keep_alive else 'close'
-    return (f'GET {path} HTTP/1.1\r\nHost: {url.hostname}\r\nConnection: {connection}\r\n\r\n').encode()
+    return (f'GET {path} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: {connection}\r\n\r\n').encode()
 
 
 class Tally:
@@ -132,7 +132,7 @@ async def one_connection(url, tls, source, tally, timeout):
             status, headers, _ = await read_response(reader)
             if status != 200:
                 raise Failure(f'status {status}')
-        tally.good(headers.get('x-instance', '?'))
+        tally.good(headers.get('x-portal', '?'))
     except (OSError, Failure, asyncio.IncompleteReadError, TimeoutError, ValueError) as error:
         tally.bad(error)
     finally:
@@ -165,7 +165,7 @@ async def keep_alive_worker(url, tls, source, tally, timeout, stop, interval):
                 status, headers, _ = await read_response(reader)
                 if status != 200:
                     raise Failure(f'status {status}')
-            tally.good(headers.get('x-instance', '?'))
+            tally.good(headers.get('x-portal', '?'))
         except (OSError, Failure, asyncio.IncompleteReadError, TimeoutError, ValueError) as error:
             tally.bad(error)
             if writer:
@@ -217,7 +217,7 @@ async def fetch(args):
         return 1
     good = status == 200 and args.sha256 in (None, digest.hexdigest())
     print(json.dumps({'ok': good, 'status': status, 'bytes': total, 'sha256': digest.hexdigest(),
-                      'instance': headers.get('x-instance', '?'), 'seconds': round(time.monotonic() - began, 3)}))
+                      'instance': headers.get('x-portal', '?'), 'seconds': round(time.monotonic() - began, 3)}))
     return 0 if good else 1
 
 
