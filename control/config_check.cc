@@ -54,7 +54,7 @@ void check_listeners(ConfigReader& reader, const Config& config) {
     for (size_t i = 0; i < service.listen.size(); ++i) {
       const auto [first, is_new] = owner.emplace(service.listen[i], service.name);
       if (is_new) continue;
-      reader.error(reader.mark(fmt::format("{}/listen/{}", service_path(service), i)),
+      reader.error(reader.mark(fmt::format("{}/listen/#{}", service_path(service), i)),
                    fmt::format("{} is already a listener of service `{}`; remove one of them",
                                format_endpoint(service.listen[i]), first->second));
     }
@@ -89,7 +89,7 @@ void check_modes(ConfigReader& reader, const Config& config) {
     }
     for (size_t i = 0; i < service.allow.size(); ++i) {
       if (service.listen.empty() || listens_on(service, service.allow[i].address.family())) continue;
-      reader.warning(reader.mark(fmt::format("{}/allow/{}", service_path(service), i)),
+      reader.warning(reader.mark(fmt::format("{}/allow/#{}", service_path(service), i)),
                      fmt::format("`{}` never matches: the service has no listener of its family",
                                  to_string(service.allow[i])));
     }
@@ -141,7 +141,7 @@ void check_nat_addresses(ConfigReader& reader, const Config& config, const Addre
                          AddressUses& nats) {
   for (size_t i = 0; i < config.nat.addresses.size(); ++i) {
     const Address& address = config.nat.addresses[i];
-    const Mark mark = reader.mark(fmt::format("nat/addresses/{}", i));
+    const Mark mark = reader.mark(fmt::format("nat/addresses/#{}", i));
     if (const auto vip = vips.find(address); vip != vips.end()) {
       reader.error(mark,
                    fmt::format("{} is also a listener of service `{}`; a NAT address must be of its own",

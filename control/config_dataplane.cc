@@ -50,7 +50,7 @@ void read_ports(ConfigReader& reader, const YamlNode& node, const std::string& p
     return;
   }
   for (const YamlNode* item : items) {
-    read_port(reader, *item, fmt::format("{}/{}", path, dataplane.ports.size()), dataplane);
+    read_port(reader, *item, fmt::format("{}/#{}", path, dataplane.ports.size()), dataplane);
   }
 }
 
@@ -124,7 +124,7 @@ void read_nat(ConfigReader& reader, const YamlNode& node, NatConfig& nat) {
     const std::string path = fields.path_of("addresses");
     for (const YamlNode* item : read_items(reader, *addresses, path)) {
       std::string text, problem;
-      const std::string item_path = fmt::format("{}/{}", path, nat.addresses.size());
+      const std::string item_path = fmt::format("{}/#{}", path, nat.addresses.size());
       if (!read_text(reader, *item, item_path, text)) continue;
       const auto address = parse_forwarded_address(text, problem);
       if (address) {

@@ -89,7 +89,7 @@ void write_dataplane(Writer& writer, const DataplaneConfig& dataplane) {
   writer.open("ports", path + "/ports");
   for (size_t i = 0; i < dataplane.ports.size(); ++i) {
     const auto& port = dataplane.ports[i];
-    const std::string port_path = fmt::format("{}/ports/{}", path, i);
+    const std::string port_path = fmt::format("{}/ports/#{}", path, i);
     writer.open_item("name", port.name, port_path + "/name");
     writer.value("devargs", port.devargs, port_path + "/devargs");
     writer.number_or("auto", "mtu", port.mtu, port_path + "/mtu");
@@ -113,7 +113,7 @@ void write_nat(Writer& writer, const NatConfig& nat) {
   writer.open("nat", "nat");
   writer.open("addresses", "nat/addresses");
   for (size_t i = 0; i < nat.addresses.size(); ++i) {
-    writer.item(to_string(nat.addresses[i]), fmt::format("nat/addresses/{}", i));
+    writer.item(to_string(nat.addresses[i]), fmt::format("nat/addresses/#{}", i));
   }
   writer.close();
   writer.value("ports", fmt::format("{}-{}", nat.first_port, nat.last_port), "nat/ports");
@@ -125,7 +125,7 @@ void write_service(Writer& writer, const ServiceConfig& service) {
   writer.open(service.name, path);
   writer.open("listen", path + "/listen");
   for (size_t i = 0; i < service.listen.size(); ++i) {
-    writer.item(format_endpoint(service.listen[i]), fmt::format("{}/listen/{}", path, i));
+    writer.item(format_endpoint(service.listen[i]), fmt::format("{}/listen/#{}", path, i));
   }
   writer.close();
   writer.value("pool", service.pool, path + "/pool");
@@ -138,7 +138,7 @@ void write_service(Writer& writer, const ServiceConfig& service) {
   } else {
     writer.open("allow", path + "/allow");
     for (size_t i = 0; i < service.allow.size(); ++i) {
-      writer.item(to_string(service.allow[i]), fmt::format("{}/allow/{}", path, i));
+      writer.item(to_string(service.allow[i]), fmt::format("{}/allow/#{}", path, i));
     }
     writer.close();
   }

@@ -29,7 +29,7 @@ PortKind port_kind(const std::string& name) {
 void check_ports(ConfigReader& reader, const DataplaneConfig& dataplane) {
   for (size_t i = 0; i < dataplane.ports.size(); ++i) {
     const std::string& name = dataplane.ports[i].name;
-    const Mark mark = reader.mark(fmt::format("dataplane/ports/{}", i));
+    const Mark mark = reader.mark(fmt::format("dataplane/ports/#{}", i));
     switch (port_kind(name)) {
       case PortKind::interface:
         if (if_nametoindex(name.c_str()) != 0) break;

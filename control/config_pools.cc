@@ -59,7 +59,7 @@ void read_addresses(ConfigReader& reader, const YamlNode& node, const std::strin
   bool good = true;
   for (const YamlNode* item : read_items(reader, node, path)) {
     std::string text, problem;
-    good = good && read_text(reader, *item, path + "/text", text);
+    good = good && read_text(reader, *item, path + "/#0", text);
     const auto address = good ? parse_forwarded_address(text, problem) : std::nullopt;
     if (!problem.empty()) reader.error(item->mark, problem);
     good = good && address.has_value();

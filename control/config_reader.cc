@@ -9,8 +9,12 @@ namespace portico {
 
 namespace {
 
+// The name of a value for messages; an item goes by its list's name.
 std::string_view last_part(std::string_view path) {
-  return path.substr(path.rfind('/') + 1);
+  const size_t slash = path.rfind('/');
+  if (slash != std::string_view::npos && path.substr(slash).starts_with("/#"))
+    return last_part(path.substr(0, slash));
+  return path.substr(slash + 1);
 }
 
 // Complains unless the node is a scalar without control characters.

@@ -2,7 +2,8 @@
 // Reads typed values out of a YAML tree, collecting every complaint instead of stopping at the first, and
 // remembering where each value of the configuration came from.
 //
-// A value is named by its path, the keys from the root with '/' between: "services/portal/listen/0".
+// A value is named by its path, the keys from the root with '/' between; list items are numbered from 0:
+// "services/portal/listen/#0".
 #pragma once
 
 #include <map>

@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 void read_listen(ConfigReader& reader, const YamlNode& node, const std::string& path,
                  ServiceConfig& service) {
   for (const YamlNode* item : read_items(reader, node, path)) {
-    const std::string item_path = fmt::format("{}/{}", path, service.listen.size());
+    const std::string item_path = fmt::format("{}/#{}", path, service.listen.size());
     std::string text, problem;
     if (!read_text(reader, *item, item_path, text)) continue;
     auto endpoint = parse_endpoint(text, std::nullopt, problem);
@@ -36,7 +36,7 @@ void read_allow(ConfigReader& reader, const YamlNode& node, const std::string& p
   }
   service.allow_any = false;
   for (const YamlNode* item : read_items(reader, node, path)) {
-    const std::string item_path = fmt::format("{}/{}", path, service.allow.size());
+    const std::string item_path = fmt::format("{}/#{}", path, service.allow.size());
     std::string text, problem;
     if (!read_text(reader, *item, item_path, text)) continue;
     const auto prefix = parse_prefix(text, problem);

@@ -51,10 +51,12 @@ step_fuzz() {
     -Db_sanitize=address,undefined && ninja -C build-fuzz fuzzers || return 1
   local target failed_targets=0
   while read -r target; do
+    local seeds=()
+    [ ! -d "tests/fuzz/seeds/$(basename "$target")" ] || seeds=("tests/fuzz/seeds/$(basename "$target")")
     echo "fuzzing $target for $fuzz_seconds s"
     mkdir -p "build-fuzz/corpus/$(basename "$target")"
     if "$target" -max_total_time="$fuzz_seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 \
-      "build-fuzz/corpus/$(basename "$target")" >"build-fuzz/$(basename "$target").log" 2>&1; then
+      "build-fuzz/corpus/$(basename "$target")" "${seeds[@]}" >"build-fuzz/$(basename "$target").log" 2>&1; then
       grep -E 'stat::number_of_executed_units' "build-fuzz/$(basename "$target").log" || true
       echo "ok - $(basename "$target") ran $fuzz_seconds s without a finding"
     else
