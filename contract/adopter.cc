@@ -40,10 +40,14 @@ TableHeader read_header(int fd) {
   return header;
 }
 
-// True if the parts that decide about adoption are alike; heartbeats are not among them.
-bool says_the_same(const TableHeader& a, const TableHeader& b) {
+bool is_same_table(const TableHeader& a, const TableHeader& b) {
   return a.magic == b.magic && a.abi_version == b.abi_version && a.header_size == b.header_size &&
-         a.layout_hash == b.layout_hash && a.epoch == b.epoch && a.current == b.current;
+         a.layout_hash == b.layout_hash && a.epoch == b.epoch;
+}
+
+// True if all that decides about adoption is alike; heartbeats are no part of it.
+bool says_the_same(const TableHeader& a, const TableHeader& b) {
+  return is_same_table(a, b) && a.current == b.current;
 }
 
 }  // namespace
@@ -129,9 +133,10 @@ AdoptResult Adopter::try_generations(TableHeader header) {
     // never stops publishing must not starve us.
     if (!fault && (!moved_on || result.attempts == kMaxAttempts))
       return adopt(header, std::move(snapshot), std::move(result));
-    if (now.epoch != header.epoch || now.current == 0) return {};  // the next poll looks at it from the start
+    if (!is_same_table(now, header) || now.current == 0) break;
     header = now;
   }
+  handled_ = false;  // the next poll starts from the beginning
   return refuse(header, {RefusalReason::moved_on, "table: republished again and again while it was read"});
 }
 
