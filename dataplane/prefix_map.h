@@ -16,29 +16,29 @@ namespace portico {
 
 class PrefixMap {
  public:
-  static constexpr uint16_t kNoMatch = 0xffff;
+  static constexpr uint32_t kNoMatch = 0xffffffff;
 
   struct Rule {
     Prefix prefix;
-    uint16_t value;  // not kNoMatch
+    uint32_t value;  // not kNoMatch
   };
 
   PrefixMap() = default;
   // No two rules of the same prefix.
-  explicit PrefixMap(std::vector<Rule> rules);
+  explicit PrefixMap(const std::vector<Rule>& rules);
 
   // The value of the longest prefix that holds the address (network byte order), or kNoMatch.
-  uint16_t find(uint32_t address) const;
-  uint16_t find(const std::array<uint64_t, 2>& address) const;
+  uint32_t find(uint32_t address) const;
+  uint32_t find(const std::array<uint64_t, 2>& address) const;
 
  private:
   using Wide = std::pair<uint64_t, uint64_t>;  // host byte order, high half first
 
   // starts[i] is the first address of the range whose value is values[i]; the first range starts at 0.
   std::vector<uint32_t> starts_v4_;
-  std::vector<uint16_t> values_v4_;
+  std::vector<uint32_t> values_v4_;
   std::vector<Wide> starts_v6_;
-  std::vector<uint16_t> values_v6_;
+  std::vector<uint32_t> values_v6_;
 };
 
 }  // namespace portico

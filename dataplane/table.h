@@ -42,14 +42,24 @@ struct alignas(64) TableBackend {
   uint8_t exists;
   BackendDisposition disposition;
   uint8_t reset_count;
+  uint8_t has_v4, has_v6;  // whether it has an address of the family
   uint8_t reserved;
-  uint16_t next_hop_v4, next_hop_v6;  // kNone: no address of that family
-  uint32_t address_v4;                // network byte order; meaningless if next_hop_v4 is kNone
-  uint32_t reserved2;
+  uint16_t next_hop_v4, next_hop_v6;  // kNone: no address, or no way to it yet
+  uint32_t address_v4;                // network byte order
   std::array<uint64_t, 2> address_v6;
   uint16_t reset_ports[kMaxResetPorts];  // network byte order
 };
 static_assert(sizeof(TableBackend) == 64);
+
+// The backend's address of a family (V4 or V6 of family.h). Zero if it has none.
+template <typename F>
+const typename F::Ip& address_of(const TableBackend& backend) {
+  if constexpr (F::kFamily == Family::v4) {
+    return backend.address_v4;
+  } else {
+    return backend.address_v6;
+  }
+}
 
 // One neighbour. `l2` is the Ethernet header to write: destination, source, and the tag if `vlan` is not 0.
 struct TableNextHop {
@@ -146,7 +156,7 @@ class Table {
  private:
   using AccessLists = std::vector<PrefixMap>;
 
-  RouteChoice choice(uint16_t index) const {
+  RouteChoice choice(uint32_t index) const {
     if (index == PrefixMap::kNoMatch) return {};
     const RouteRecord& r = snapshot_->routes->records<RouteRecord>()[index];
     return {r.next_hop, r.port};

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which backend a packet's flow goes to: the one that it has, while that lives; else by the pool's look-up
+// table.
+#include "dataplane/stages.h"
+
+namespace portico {
+
+namespace {
+
+// Drops for `reason` and says that there is no backend.
+uint16_t refuse(WorkerCore& core, Packet& packet, DropReason reason) {
+  drop(core, packet.mbuf, reason);
+  return kNone;
+}
+
+template <typename F>
+constexpr bool has_address(const TableBackend& backend) {
+  return F::kFamily == Family::v4 ? backend.has_v4 : backend.has_v6;
+}
+
+// The backend's port of the entry's flow.
+template <typename F>
+uint16_t backend_port_of(const DsrEntry<F>& entry) {
+  return entry.vip_port;
+}
+template <typename F>
+uint16_t backend_port_of(const NatEntry<F>& entry) {
+  return entry.backend_port;
+}
+
+// In state syn an entry remembers the SYN; a closed NAT flow still does.
+template <typename F>
+bool is_repeated_syn(const DsrEntry<F>& entry, uint32_t sequence) {
+  return entry.vitals.state() == FlowState::syn && entry.client_ack == sequence;
+}
+template <typename F>
+bool is_repeated_syn(const NatEntry<F>& entry, uint32_t sequence) {
+  return entry.client_isn == sequence;
+}
+
+// The backend that an entry names may have another address now.
+template <typename F>
+bool has_moved(const DsrEntry<F>&, const TableBackend&) {
+  return false;
+}
+template <typename F>
+bool has_moved(const NatEntry<F>& entry, const TableBackend& backend) {
+  return entry.backend_address != address_of<F>(backend);
+}
+
+}  // namespace
+
+bool must_reset(const TableBackend& backend, uint16_t port) {
+  if (!backend.exists || backend.disposition == BackendDisposition::reset) return true;
+  for (uint32_t i = 0; i < backend.reset_count; ++i) {
+    if (backend.reset_ports[i] == port) return true;
+  }
+  return false;
+}
+
+template <typename Entry>
+Fate fate_of(const WorkerCore& core, const Entry& entry, const Packet& packet) {
+  const TableBackend& backend = core.table->backend(entry.backend);
+  const FlowState state = entry.vitals.state();
+  const bool is_gone = must_reset(backend, backend_port_of(entry)) || entry.service != packet.service ||
+                       has_moved(entry, backend) || state == FlowState::dead;
+  if ((packet.flags & (kSyn | kAck)) == kSyn) {
+    if (is_gone || is_expired(core, entry)) return Fate::renew;
+    if (is_closed(state) && !is_repeated_syn(entry, tcp_sequence(packet.l4))) return Fate::renew;
+    return Fate::forward;
+  }
+  if (is_gone) return Fate::reset;
+  return backend.disposition == BackendDisposition::finish && packet.payload > 0 ? Fate::reset
+                                                                                 : Fate::forward;
+}
+
+template <typename F>
+uint32_t choose_slot(const Table& table, const TableService& service, const typename F::Ip& client,
+                     uint16_t client_port, const typename F::Ip& vip, uint16_t vip_port) {
+  const uint64_t hash = service.affinity == Affinity::client
+                            ? client_hash(table.hash_key(), F::address(client), service.affinity_prefix_v6)
+                            : F::hash(table.hash_key(), client, client_port, vip, vip_port);
+  return slot_of(hash, table.pool(service.pool).lookup_size);
+}
+
+template <typename F>
+uint16_t admit(WorkerCore& core, Packet& packet) {
+  const Table& table = *core.table;
+  const TableService& service = table.service(packet.service);
+  const auto client = source_of<F>(packet.l3);
+  if (table.find_local(client) != nullptr) return refuse(core, packet, DropReason::bad_source);
+  if (!table.allows(service.access_list, client)) return refuse(core, packet, DropReason::access_denied);
+  const TablePool& pool = table.pool(service.pool);
+  if (pool.disposition == PoolDisposition::reset) {
+    if (answer_with_reset(core, packet, DropReason::no_backend))
+      bump(core.counters.services[packet.service].resets_sent);
+    return kNone;
+  }
+  if (pool.disposition == PoolDisposition::drop || pool.lookup == nullptr)
+    return refuse(core, packet, DropReason::no_backend);
+  const uint16_t backend =
+      pool.lookup[choose_slot<F>(table, service, client, tcp_source_port(packet.l4),
+                                 destination_of<F>(packet.l3), tcp_destination_port(packet.l4))];
+  if (!has_address<F>(table.backend(backend))) return refuse(core, packet, DropReason::no_backend);
+  return backend;
+}
+
+template Fate fate_of<DsrEntry<V4>>(const WorkerCore&, const DsrEntry<V4>&, const Packet&);
+template Fate fate_of<DsrEntry<V6>>(const WorkerCore&, const DsrEntry<V6>&, const Packet&);
+template Fate fate_of<NatEntry<V4>>(const WorkerCore&, const NatEntry<V4>&, const Packet&);
+template Fate fate_of<NatEntry<V6>>(const WorkerCore&, const NatEntry<V6>&, const Packet&);
+template uint32_t choose_slot<V4>(const Table&, const TableService&, const V4::Ip&, uint16_t, const V4::Ip&,
+                                  uint16_t);
+template uint32_t choose_slot<V6>(const Table&, const TableService&, const V6::Ip&, uint16_t, const V6::Ip&,
+                                  uint16_t);
+template uint16_t admit<V4>(WorkerCore&, Packet&);
+template uint16_t admit<V6>(WorkerCore&, Packet&);
+
+}  // namespace portico

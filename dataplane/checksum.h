@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Internet checksums (RFC 1071) and their incremental update (RFC 1624), in one's complement sums of 16-bit
+// words as they stand in memory: the sum does not depend on byte order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace portico {
+
+// Folds a sum of 16-bit words to 16 bits.
+inline uint16_t fold_sum(uint64_t sum) {
+  sum = (sum & 0xffffffff) + (sum >> 32);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(sum);
+}
+
+// The sum of the words of a value whose size is a multiple of two bytes.
+template <typename T>
+uint64_t sum_of(const T& value) {
+  uint16_t words[sizeof(T) / 2];
+  std::memcpy(words, &value, sizeof words);
+  uint64_t sum = 0;
+  for (const uint16_t word : words) sum += word;
+  return sum;
+}
+
+// The sum over bytes; an odd last one counts as the first of a word whose second is zero.
+inline uint64_t sum_bytes(const uint8_t* bytes, size_t size) {
+  uint64_t sum = 0;
+  for (; size >= 2; bytes += 2, size -= 2) {
+    uint16_t word;
+    std::memcpy(&word, bytes, 2);
+    sum += word;
+  }
+  if (size == 1) {
+    uint16_t word = 0;
+    std::memcpy(&word, bytes, 1);
+    sum += word;
+  }
+  return sum;
+}
+
+// What replacing words that sum to `before` by words that sum to `after` adds to a sum.
+inline uint16_t checksum_delta(uint64_t before, uint64_t after) {
+  return fold_sum(after + static_cast<uint16_t>(~fold_sum(before)));
+}
+// The delta of the opposite replacement.
+inline uint16_t inverse_delta(uint16_t delta) {
+  return static_cast<uint16_t>(~delta);
+}
+
+// RFC 1624 equation 3 on the checksum field at `field`. A wrong checksum stays wrong by the same amount.
+inline void adjust_checksum(uint8_t* field, uint16_t delta) {
+  uint16_t checksum;
+  std::memcpy(&checksum, field, 2);
+  checksum = static_cast<uint16_t>(~fold_sum(uint64_t{static_cast<uint16_t>(~checksum)} + delta));
+  std::memcpy(field, &checksum, 2);
+}
+
+// Decrementing a TTL in the first byte of its word (RFC 791): minus 0x0100 in the packet's byte order.
+inline constexpr uint16_t kTtlDelta = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0xfffe : 0xfeff;
+
+}  // namespace portico

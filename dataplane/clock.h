@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time in the packet path: TSC cycles become ticks of 16 ms, of which 28 bits stand in a flow entry. They
+// wrap after 49.7 days, as much as a timeout in 32 bits of milliseconds can ask for.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace portico {
+
+inline constexpr uint32_t kTickMs = 16;
+inline constexpr uint32_t kTickMask = (1u << 28) - 1;
+
+// Ticks from `then` to `now`, both 28 bits.
+inline uint32_t ticks_since(uint32_t now, uint32_t then) {
+  return (now - then) & kTickMask;
+}
+
+// Milliseconds as ticks, rounded up, at least 1 and below the wrap.
+inline uint32_t ticks_of_ms(uint32_t ms) {
+  return std::clamp((ms / kTickMs) + (ms % kTickMs != 0), 1u, kTickMask);
+}
+
+class Clock {
+ public:
+  // `hz`: cycles per second, at least 1000.
+  explicit Clock(uint64_t hz) : per_tick_(std::max<uint64_t>(hz * kTickMs / 1000, 2)) {
+    inverse_ = ~uint64_t{0} / per_tick_;
+  }
+
+  uint32_t tick(uint64_t cycles) const {
+    __extension__ using u128 = unsigned __int128;
+    return static_cast<uint32_t>((static_cast<u128>(cycles) * inverse_) >> 64) & kTickMask;
+  }
+  uint64_t cycles_per_tick() const { return per_tick_; }
+
+ private:
+  uint64_t per_tick_;
+  uint64_t inverse_;
+};
+
+// So many per second, with a tenth of a second's worth saved up at most.
+class TokenBucket {
+ public:
+  explicit TokenBucket(uint64_t hz) : hz_(static_cast<double>(hz)) {}
+
+  // Adds what `now` (cycles) brings at `rate` per second. Once per burst.
+  void refill(uint64_t now, uint32_t rate) {
+    const double most = rate == 0 ? 0.0 : std::max(1.0, rate / 10.0);
+    const double earned = started_ ? static_cast<double>(now - last_) / hz_ * rate : most;
+    tokens_ = std::min(most, tokens_ + earned);
+    last_ = now;
+    started_ = true;
+  }
+  bool take() {
+    if (tokens_ < 1.0) return false;
+    tokens_ -= 1.0;
+    return true;
+  }
+
+ private:
+  double hz_;
+  double tokens_ = 0;
+  uint64_t last_ = 0;
+  bool started_ = false;
+};
+
+}  // namespace portico

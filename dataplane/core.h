@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the stages of one worker work on. Only dataplane/*.cc of the packet path include it; callers see
+// worker.h.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "dataplane/clock.h"
+#include "dataplane/flow_table.h"
+#include "dataplane/nat_flows.h"
+#include "dataplane/packet.h"
+#include "dataplane/worker.h"
+
+namespace portico {
+
+// Adds to a counter that other threads read: a plain load, add and store, no locked instruction.
+inline void bump(uint64_t& counter, uint64_t n = 1) {
+  __atomic_store_n(&counter, __atomic_load_n(&counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+inline void lower(uint64_t& gauge, uint64_t n = 1) {
+  bump(gauge, ~n + 1);
+}
+
+// How far the sweep of one flow table has come.
+struct SweepHand {
+  uint32_t position = 0;  // the last reference visited
+  uint32_t hurry = 0;     // so many visits are urgent: a backend went down
+  uint64_t credit = 0;    // cycles * flows that have not been spent
+};
+
+// The flows of one family. Set once each, by prepare() on the main thread (release); null: no service needs
+// it.
+template <typename F>
+struct FlowSet {
+  using Dsr = FlowTable<DsrEntry<F>>;
+  using Nat = NatFlows<F>;
+  std::atomic<Dsr*> dsr{nullptr};
+  std::atomic<Nat*> nat{nullptr};
+  std::unique_ptr<Dsr> dsr_owner;
+  std::unique_ptr<Nat> nat_owner;
+  SweepHand dsr_hand, nat_hand;
+  uint32_t dsr_victim = 0, nat_victim = 0;  // where the search for an entry to evict goes on
+};
+
+struct WorkerCore {
+  explicit WorkerCore(const WorkerConfig& c);
+
+  template <typename F>
+  FlowSet<F>& set() {
+    if constexpr (F::kFamily == Family::v4) {
+      return v4;
+    } else {
+      return v6;
+    }
+  }
+  template <typename F>
+  const FlowSet<F>& set() const {
+    return const_cast<WorkerCore*>(this)->set<F>();
+  }
+
+  const WorkerConfig config;
+  const Clock clock;
+  const HashKey flow_key;  // of the flow tables' index; the pool's slots have the shared key of the settings
+
+  // Of the burst or sweep under way.
+  const Table* table = nullptr;
+  uint32_t now = 0;  // tick
+  Timeouts timeouts{};
+  TokenBucket new_flows, answers, sweep_resets;
+  uint64_t last_sweep = 0;        // TSC
+  uint64_t swept_generation = 0;  // of the last sweep's table
+
+  FlowSet<V4> v4;
+  FlowSet<V6> v6;
+  std::array<Packet, kBurstSize> packets;
+  std::array<rte_mbuf*, 2 * kBurstSize> to_free;
+  uint32_t to_free_count = 0;
+  Output output;
+  WorkerCounters counters;
+  ResolveQueue resolve;
+  ExplainMailbox mailbox;
+};
+
+// Loads what a burst or sweep needs of the table and the time.
+void begin(WorkerCore& core, const Table& table, uint64_t now);
+
+}  // namespace portico

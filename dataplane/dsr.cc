@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Direct server return: the packet goes to the backend as it is, but for its Ethernet header and TTL.
+#include "dataplane/stages.h"
+
+namespace portico {
+
+namespace {
+
+// What the packet says about its flow.
+template <typename F>
+void observe(WorkerCore& core, DsrEntry<F>& e, const Packet& p) {
+  const FlowState before = e.vitals.state();
+  const FlowState state = next_state(before, true, p.flags, true);
+  const bool is_syn = p.flags & kSyn;
+  if (is_syn && state == FlowState::syn) {
+    const uint32_t sequence = tcp_sequence(p.l4);
+    if (before == FlowState::syn && e.client_ack == sequence)
+      bump(core.counters.backends[e.backend].syn_repeats);
+    e.client_ack = sequence;
+  } else if (p.flags & kAck) {
+    e.client_ack = tcp_acknowledgement(p.l4);
+  }
+  e.vitals.set_state(state);
+  if (e.vitals.probationary() && !is_syn) {
+    // While on probation the entry keeps the time of its first packet.
+    if (ticks_since(core.now, e.vitals.seen()) < kProbationTicks) return;
+    e.vitals.set_probationary(false);
+  }
+  e.vitals.set_seen(core.now);
+}
+
+template <typename F>
+void send_in(WorkerCore& core, Packet& p, uint16_t backend) {
+  age_header<F>(p.l3, 0);
+  if (!send_to_backend<F>(core, p, backend, address_of<F>(core.table->backend(backend)))) return;
+  WorkerCounters& c = core.counters;
+  bump(c.forwarded);
+  bump(c.services[p.service].packets_in);
+  bump(c.services[p.service].bytes_in, p.ip_length);
+  bump(c.backends[backend].packets_in);
+  bump(c.backends[backend].bytes_in, p.ip_length);
+}
+
+template <typename F>
+DsrEntry<F> make_entry(const WorkerCore& core, const Packet& p, uint16_t backend) {
+  DsrEntry<F> e{};
+  e.client = source_of<F>(p.l3);
+  e.vip = destination_of<F>(p.l3);
+  e.client_port = tcp_source_port(p.l4);
+  e.vip_port = tcp_destination_port(p.l4);
+  e.service = p.service;
+  e.backend = backend;
+  const bool is_syn = p.flags & kSyn;
+  e.client_ack = is_syn ? tcp_sequence(p.l4) : tcp_acknowledgement(p.l4);
+  const FlowState first = is_syn ? FlowState::syn : next_state(FlowState::established, true, p.flags, true);
+  e.vitals = Vitals(first, true, core.now);
+  return e;
+}
+
+// A flow that is not known goes by the pool's table, which is right for most even after a restart.
+// Remembering it is what the rate of new flows limits.
+template <typename F>
+void open(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, Packet& p) {
+  const bool is_syn = (p.flags & (kSyn | kAck)) == kSyn;
+  if (!is_syn) bump(core.counters.services[p.service].missed);
+  const uint16_t backend = admit<F>(core, p);
+  if (backend == kNone) return;
+  if (is_syn) {
+    bump(core.counters.services[p.service].new_flows);
+    bump(core.counters.backends[backend].new_flows);
+  }
+  if (!(p.flags & kRst)) {
+    const bool may_insert = core.table->settings().new_flow_rate == 0 || core.new_flows.take();
+    if (!may_insert || insert_flow(core, flows, make_entry<F>(core, p, backend)) == 0)
+      bump(core.counters.flows_uninserted);
+  }
+  send_in<F>(core, p, backend);
+}
+
+}  // namespace
+
+template <typename F>
+void forward_dsr(WorkerCore& core, Packet& p) {
+  auto& flows = *core.set<F>().dsr.load(std::memory_order_relaxed);
+  const uint32_t reference = flows.find(p.hash, p.candidate, [&](const DsrEntry<F>& e) {
+    return e.is_from_client(source_of<F>(p.l3), tcp_source_port(p.l4), destination_of<F>(p.l3),
+                            tcp_destination_port(p.l4));
+  });
+  if (reference == 0) return open<F>(core, flows, p);
+  DsrEntry<F>& e = flows[reference];
+  switch (fate_of(core, e, p)) {
+    case Fate::renew:
+      erase_flow(core, flows, reference);
+      return open<F>(core, flows, p);
+    case Fate::reset:
+      if (!answer_with_reset(core, p, DropReason::flow_reset)) return;
+      bump(core.counters.services[e.service].resets_sent);
+      return bury(core, flows, reference);
+    case Fate::forward:
+      observe(core, e, p);
+      return send_in<F>(core, p, e.backend);
+  }
+}
+
+template void forward_dsr<V4>(WorkerCore&, Packet&);
+template void forward_dsr<V6>(WorkerCore&, Packet&);
+
+}  // namespace portico

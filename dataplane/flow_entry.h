@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a worker remembers of a flow. Addresses and ports as they stand in packets (network byte order). The
+// sizes are a promise: at most 32 bytes per IPv4 DSR flow and 80 per NAT flow with the index, twice for IPv6.
+#pragma once
+
+#include "dataplane/family.h"
+#include "dataplane/flow_state.h"
+
+namespace portico {
+
+// A flow whose packets we see in one direction only.
+template <typename F>
+struct DsrEntry {
+  using Family = F;
+  static constexpr uint32_t kKeys = 1;  // places in the index
+
+  typename F::Ip client, vip;
+  uint16_t client_port, vip_port;
+  uint16_t service, backend;
+  uint32_t client_ack;  // in state syn the client's initial sequence number, then its last acknowledgement
+  Vitals vitals;
+
+  bool is_from_client(const typename F::Ip& source, uint16_t source_port, const typename F::Ip& destination,
+                      uint16_t destination_port) const {
+    return client == source && vip == destination && client_port == source_port &&
+           vip_port == destination_port;
+  }
+};
+static_assert(sizeof(DsrEntry<V4>) == 24 && sizeof(DsrEntry<V6>) == 48);
+
+// A flow that we translate: all that rewriting needs is in here.
+template <typename F>
+struct alignas(64) NatEntry {
+  using Family = F;
+  static constexpr uint32_t kKeys = 2;  // as the client's packets show it, and as the backend's do
+
+  typename F::Ip client, vip, nat, backend_address;
+  uint16_t client_port, vip_port, nat_port, backend_port;
+  uint16_t service, backend;
+  Vitals vitals;
+  uint32_t client_isn;      // the client's initial sequence number
+  uint32_t client_ack;      // the client's last acknowledgement; before it: what it will acknowledge first
+  uint32_t server_ack;      // the backend's last acknowledgement
+  uint16_t address_delta;   // checksum_delta of client and vip -> nat and backend addresses
+  uint16_t tcp_delta;       // the same with the ports
+  uint16_t return_hop;      // next hop toward the client as of return_version
+  uint16_t return_version;  // Table::route_version; 0: never looked up
+  uint32_t older, newer;    // neighbours in the backend's list of half-open flows; 0: none
+  uint8_t is_half_open;     // in that list
+  uint8_t is_answered;      // the backend has sent its SYN
+  uint8_t reset_by_client;  // who sent the RST that led to state reset
+  uint8_t reserved;
+
+  bool is_from_client(const typename F::Ip& source, uint16_t source_port, const typename F::Ip& destination,
+                      uint16_t destination_port) const {
+    return client == source && vip == destination && client_port == source_port &&
+           vip_port == destination_port;
+  }
+  bool is_from_backend(const typename F::Ip& source, uint16_t source_port, const typename F::Ip& destination,
+                       uint16_t destination_port) const {
+    return backend_address == source && nat == destination && backend_port == source_port &&
+           nat_port == destination_port;
+  }
+};
+static_assert(sizeof(NatEntry<V4>) == 64 && sizeof(NatEntry<V6>) == 128);
+
+}  // namespace portico

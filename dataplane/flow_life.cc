@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Birth and death of flow entries, and who gives way when there is no room.
+#include "dataplane/stages.h"
+
+namespace portico {
+
+namespace {
+
+// Entries looked at for one to evict before giving up.
+constexpr uint32_t kEvictionSteps = 64;
+
+// Established flows never give way.
+template <typename Entry>
+bool may_be_evicted(const WorkerCore& core, const Entry& entry) {
+  return entry.vitals.probationary() || is_closed(entry.vitals.state()) || is_expired(core, entry);
+}
+
+// Frees an entry anywhere in a full table.
+template <typename Flows>
+bool evict_any(WorkerCore& core, Flows& flows, uint32_t& victim) {
+  for (uint32_t step = 0; step < kEvictionSteps && step < flows.highest(); ++step) {
+    victim = victim >= flows.highest() ? 1 : victim + 1;
+    if (!flows.is_live(victim) || !may_be_evicted(core, flows[victim])) continue;
+    erase_flow(core, flows, victim);
+    bump(core.counters.evictions);
+    return true;
+  }
+  return false;
+}
+
+// Frees a place in one of the hash's two buckets: the flow that has been silent longest. Not `self`, which is
+// being inserted.
+template <typename Flows>
+bool evict_neighbour(WorkerCore& core, Flows& flows, uint64_t hash, uint32_t self) {
+  uint32_t oldest = 0, silence = 0;
+  flows.for_each_neighbour(hash, [&](uint32_t reference) {
+    if (reference == self || !may_be_evicted(core, flows[reference])) return;
+    const uint32_t s = ticks_since(core.now, flows[reference].vitals.seen());
+    if (oldest == 0 || s > silence) oldest = reference, silence = s;
+  });
+  if (oldest == 0) return false;
+  erase_flow(core, flows, oldest);
+  bump(core.counters.evictions);
+  return true;
+}
+
+template <typename Flows>
+bool insert_key(WorkerCore& core, Flows& flows, uint64_t hash, uint32_t reference) {
+  if (flows.insert_key(hash, reference)) return true;
+  return evict_neighbour(core, flows, hash, reference) && flows.insert_key(hash, reference);
+}
+
+template <typename Entry>
+uint64_t hash_of_client_side(const WorkerCore& core, const Entry& e) {
+  return Entry::Family::hash(core.flow_key, e.client, e.client_port, e.vip, e.vip_port);
+}
+template <typename F>
+uint64_t hash_of_backend_side(const WorkerCore& core, const NatEntry<F>& e) {
+  return F::hash(core.flow_key, e.backend_address, e.backend_port, e.nat, e.nat_port);
+}
+
+template <typename Entry>
+void count_flow(WorkerCore& core, const Entry& e) {
+  bump(core.counters.flows);
+  bump(core.counters.services[e.service].flows);
+  bump(core.counters.backends[e.backend].flows);
+}
+template <typename Entry>
+void uncount_flow(WorkerCore& core, const Entry& e) {
+  lower(core.counters.flows);
+  lower(core.counters.services[e.service].flows);
+  lower(core.counters.backends[e.backend].flows);
+}
+
+}  // namespace
+
+template <typename Entry>
+bool is_expired(const WorkerCore& core, const Entry& entry) {
+  const TableService& service = core.table->service(entry.service);
+  const uint32_t idle = ticks_of_ms(service.idle_timeout_ms);
+  return ticks_since(core.now, entry.vitals.seen()) > timeout_of(entry.vitals.state(), core.timeouts, idle);
+}
+
+template <typename F>
+uint32_t insert_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, const DsrEntry<F>& entry) {
+  uint32_t reference = flows.allocate();
+  if (reference == 0 && evict_any(core, flows, core.set<F>().dsr_victim)) reference = flows.allocate();
+  if (reference == 0) return 0;
+  flows[reference] = entry;
+  if (!insert_key(core, flows, hash_of_client_side(core, entry), reference)) {
+    flows.release(reference);
+    return 0;
+  }
+  count_flow(core, entry);
+  return reference;
+}
+
+template <typename F>
+uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& entry) {
+  uint32_t reference = flows.allocate();
+  if (reference == 0 && evict_any(core, flows, core.set<F>().nat_victim)) reference = flows.allocate();
+  if (reference == 0) return 0;
+  flows[reference] = entry;
+  const uint64_t client_side = hash_of_client_side(core, entry);
+  const bool has_first = insert_key(core, flows, client_side, reference);
+  if (!has_first || !insert_key(core, flows, hash_of_backend_side(core, entry), reference)) {
+    flows.erase_key(client_side, reference);
+    flows.release(reference);
+    return 0;
+  }
+  if (entry.vitals.state() == FlowState::syn) flows.link_half_open(reference);
+  count_flow(core, entry);
+  bump(core.counters.nat_ports_used);
+  return reference;
+}
+
+template <typename F>
+void erase_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference) {
+  const DsrEntry<F>& entry = flows[reference];
+  uncount_flow(core, entry);
+  flows.erase_key(hash_of_client_side(core, entry), reference);
+  flows.release(reference);
+}
+
+template <typename F>
+void erase_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
+  flows.unlink_half_open(reference);
+  const NatEntry<F>& entry = flows[reference];
+  uncount_flow(core, entry);
+  lower(core.counters.nat_ports_used);
+  flows.erase_key(hash_of_client_side(core, entry), reference);
+  flows.erase_key(hash_of_backend_side(core, entry), reference);
+  flows.release(reference);
+}
+
+#define PORTICO_FOR_FAMILY(F)                                                              \
+  template bool is_expired(const WorkerCore&, const DsrEntry<F>&);                         \
+  template bool is_expired(const WorkerCore&, const NatEntry<F>&);                         \
+  template uint32_t insert_flow(WorkerCore&, FlowTable<DsrEntry<F>>&, const DsrEntry<F>&); \
+  template uint32_t insert_flow(WorkerCore&, NatFlows<F>&, const NatEntry<F>&);            \
+  template void erase_flow(WorkerCore&, FlowTable<DsrEntry<F>>&, uint32_t);                \
+  template void erase_flow(WorkerCore&, NatFlows<F>&, uint32_t);
+PORTICO_FOR_FAMILY(V4)
+PORTICO_FOR_FAMILY(V6)
+#undef PORTICO_FOR_FAMILY
+
+}  // namespace portico

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// Address translation in both directions: client and VIP on one side, NAT address and backend on the other.
+#include "dataplane/checksum.h"
+#include "dataplane/stages.h"
+
+namespace portico {
+
+namespace {
+
+constexpr uint32_t kTcpChecksumOffset = 16;
+// How far beyond the first acknowledgement a client may be when its handshake counts as proven: an initial
+// window (RFC 7413 lets a server send before it). A spoofer hits it once in 2^16.
+constexpr uint32_t kHandshakeWindow = 65536;
+
+template <typename F>
+void rewrite(Packet& p, const typename F::Ip& source, uint16_t source_port, const typename F::Ip& destination,
+             uint16_t destination_port, uint16_t address_delta, uint16_t tcp_delta) {
+  store(p.l3 + F::kSourceOffset, source);
+  store(p.l3 + F::kDestinationOffset, destination);
+  store(p.l4, source_port);
+  store(p.l4 + 2, destination_port);
+  adjust_checksum(p.l4 + kTcpChecksumOffset, tcp_delta);
+  age_header<F>(p.l3, address_delta);
+}
+
+template <typename F>
+NatEntry<F> make_entry(const WorkerCore& core, const Packet& p, uint16_t backend) {
+  const TableBackend& b = core.table->backend(backend);
+  const uint16_t backend_port = core.table->service(p.service).backend_port;
+  NatEntry<F> e{};
+  e.client = source_of<F>(p.l3);
+  e.vip = destination_of<F>(p.l3);
+  e.client_port = tcp_source_port(p.l4);
+  e.vip_port = tcp_destination_port(p.l4);
+  e.backend_address = address_of<F>(b);
+  e.backend_port = backend_port != 0 ? htons(backend_port) : e.vip_port;
+  e.service = p.service;
+  e.backend = backend;
+  e.client_isn = tcp_sequence(p.l4);
+  e.vitals = Vitals(FlowState::syn, true, core.now);
+  return e;
+}
+
+template <typename F>
+void compute_deltas(NatEntry<F>& e) {
+  const uint64_t before = sum_of(e.client) + sum_of(e.vip);
+  const uint64_t after = sum_of(e.nat) + sum_of(e.backend_address);
+  e.address_delta = checksum_delta(before, after);
+  e.tcp_delta = checksum_delta(before + e.client_port + e.vip_port, after + e.nat_port + e.backend_port);
+}
+
+template <typename F>
+void send_in(WorkerCore& core, const NatEntry<F>& e, Packet& p) {
+  rewrite<F>(p, e.nat, e.nat_port, e.backend_address, e.backend_port, e.address_delta, e.tcp_delta);
+  WorkerCounters& c = core.counters;
+  const uint16_t service = e.service, backend = e.backend;
+  if (!send_to_backend<F>(core, p, backend, e.backend_address)) return;
+  bump(c.forwarded);
+  bump(c.services[service].packets_in);
+  bump(c.services[service].bytes_in, p.ip_length);
+  bump(c.backends[backend].packets_in);
+  bump(c.backends[backend].bytes_in, p.ip_length);
+}
+
+// Answers a client's packet with RST and counts it for its service.
+void reset_client(WorkerCore& core, Packet& p, DropReason reason) {
+  const uint16_t service = p.service;
+  if (answer_with_reset(core, p, reason)) bump(core.counters.services[service].resets_sent);
+}
+
+template <typename F>
+void open(WorkerCore& core, NatFlows<F>& flows, Packet& p) {
+  if ((p.flags & (kSyn | kAck)) != kSyn) {
+    bump(core.counters.services[p.service].missed);
+    return reset_client(core, p, DropReason::unknown_flow);
+  }
+  const uint16_t backend = admit<F>(core, p);
+  if (backend == kNone) return;
+  NatEntry<F> entry = make_entry<F>(core, p, backend);
+  if (!take_nat_port(core, flows, entry)) return reset_client(core, p, DropReason::nat_ports_exhausted);
+  compute_deltas(entry);
+  const uint32_t reference = insert_flow(core, flows, entry);
+  if (reference == 0) return drop(core, p.mbuf, DropReason::flow_table_full);
+  bump(core.counters.services[p.service].new_flows);
+  bump(core.counters.backends[backend].new_flows);
+  send_in(core, flows[reference], p);
+}
+
+// A flow that was on probation or half open has shown that its client gets answers.
+template <typename F>
+void establish(NatFlows<F>& flows, uint32_t reference, FlowState state) {
+  flows.unlink_half_open(reference);
+  flows[reference].vitals.set_state(state);
+  flows[reference].vitals.set_probationary(false);
+}
+
+template <typename F>
+void observe_syn(WorkerCore& core, NatFlows<F>& flows, uint32_t reference, const Packet& p) {
+  NatEntry<F>& e = flows[reference];
+  const uint32_t sequence = tcp_sequence(p.l4);
+  const FlowState before = e.vitals.state();
+  const FlowState state = next_state(before, true, p.flags, e.reset_by_client);
+  if (before == FlowState::syn && e.client_isn == sequence && !e.is_answered)
+    bump(core.counters.backends[e.backend].syn_repeats);
+  if (state == FlowState::syn) {
+    if (e.client_isn != sequence) e.is_answered = 0;
+    e.client_isn = sequence;
+  }
+  e.vitals.set_state(state);
+  e.vitals.set_seen(core.now);
+}
+
+template <typename F>
+void observe_from_client(WorkerCore& core, NatFlows<F>& flows, uint32_t reference, const Packet& p) {
+  if (p.flags & kSyn) return observe_syn(core, flows, reference, p);
+  NatEntry<F>& e = flows[reference];
+  const FlowState before = e.vitals.state();
+  const uint32_t ack = tcp_acknowledgement(p.l4);
+  e.vitals.set_seen(core.now);
+  if (p.flags & kRst) {
+    if (before != FlowState::reset) e.reset_by_client = 1;
+    e.vitals.set_state(FlowState::reset);
+    return flows.unlink_half_open(reference);
+  }
+  if (before == FlowState::syn || e.is_half_open) {
+    if (!e.is_answered || ack - e.client_ack >= kHandshakeWindow) return;
+    establish(flows, reference, next_state(before, true, p.flags, true));
+  } else {
+    e.vitals.set_state(next_state(before, true, p.flags, e.reset_by_client));
+  }
+  e.client_ack = ack;
+}
+
+template <typename F>
+void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t reference, const Packet& p) {
+  NatEntry<F>& e = flows[reference];
+  const FlowState before = e.vitals.state();
+  e.vitals.set_seen(core.now);
+  if (p.flags & kAck) e.server_ack = tcp_acknowledgement(p.l4);
+  if (p.flags & kRst) {
+    bump(core.counters.backends[e.backend].resets_received);
+    if (before != FlowState::reset) e.reset_by_client = 0;
+    e.vitals.set_state(FlowState::reset);
+    return flows.unlink_half_open(reference);
+  }
+  if ((p.flags & kSyn) && before == FlowState::syn) {
+    e.is_answered = 1;
+    e.client_ack = tcp_sequence(p.l4) + 1;
+    return;
+  }
+  if (before != FlowState::syn) e.vitals.set_state(next_state(before, false, p.flags, e.reset_by_client));
+}
+
+// The way back to the client, remembered in the flow while routes stay as they are.
+template <typename F>
+bool send_to_client(WorkerCore& core, NatEntry<F>& e, Packet& p) {
+  const uint16_t version = core.table->route_version();
+  if (e.return_version != version) {
+    const RouteChoice route = core.table->route(e.client);
+    if (route.next_hop == kNone) return send_by_route<F>(core, p, e.client);
+    e.return_hop = route.next_hop;
+    e.return_version = version;
+  }
+  return send_by_hop(core, p, e.return_hop);
+}
+
+template <typename F>
+void send_out(WorkerCore& core, NatEntry<F>& e, Packet& p) {
+  rewrite<F>(p, e.vip, e.vip_port, e.client, e.client_port, inverse_delta(e.address_delta),
+             inverse_delta(e.tcp_delta));
+  if (!send_to_client(core, e, p)) return;
+  WorkerCounters& c = core.counters;
+  bump(c.forwarded);
+  bump(c.services[e.service].packets_out);
+  bump(c.services[e.service].bytes_out, p.ip_length);
+  bump(c.backends[e.backend].packets_out);
+  bump(c.backends[e.backend].bytes_out, p.ip_length);
+}
+
+}  // namespace
+
+template <typename F>
+void forward_nat_in(WorkerCore& core, Packet& p) {
+  auto& flows = *core.set<F>().nat.load(std::memory_order_relaxed);
+  const uint32_t reference = flows.find(p.hash, p.candidate, [&](const NatEntry<F>& e) {
+    return e.is_from_client(source_of<F>(p.l3), tcp_source_port(p.l4), destination_of<F>(p.l3),
+                            tcp_destination_port(p.l4));
+  });
+  if (reference == 0) return open<F>(core, flows, p);
+  NatEntry<F>& e = flows[reference];
+  switch (fate_of(core, e, p)) {
+    case Fate::renew:
+      erase_flow(core, flows, reference);
+      return open<F>(core, flows, p);
+    case Fate::reset:
+      if (!answer_with_reset(core, p, DropReason::flow_reset)) return;
+      bump(core.counters.services[e.service].resets_sent);
+      return bury(core, flows, reference);
+    case Fate::forward:
+      observe_from_client(core, flows, reference, p);
+      return send_in(core, e, p);
+  }
+}
+
+template <typename F>
+void forward_nat_out(WorkerCore& core, Packet& p) {
+  auto& flows = *core.set<F>().nat.load(std::memory_order_relaxed);
+  const uint32_t reference = flows.find(p.hash, p.candidate, [&](const NatEntry<F>& e) {
+    return e.is_from_backend(source_of<F>(p.l3), tcp_source_port(p.l4), destination_of<F>(p.l3),
+                             tcp_destination_port(p.l4));
+  });
+  if (reference == 0) return drop(core, p.mbuf, DropReason::unknown_reply);
+  NatEntry<F>& e = flows[reference];
+  if (e.vitals.state() == FlowState::dead) {
+    answer_with_reset(core, p, DropReason::flow_reset);
+    return;
+  }
+  observe_from_backend(core, flows, reference, p);
+  send_out(core, e, p);
+}
+
+template void forward_nat_in<V4>(WorkerCore&, Packet&);
+template void forward_nat_in<V6>(WorkerCore&, Packet&);
+template void forward_nat_out<V4>(WorkerCore&, Packet&);
+template void forward_nat_out<V6>(WorkerCore&, Packet&);
+
+}  // namespace portico

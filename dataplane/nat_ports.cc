@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Source ports toward the backends. A port of a NAT address is unique per backend endpoint, not over all, so
+// every endpoint has them all. The cursor goes round, so that what was used longest ago comes first; a closed
+// flow's port is taken again only when no free one turns up, and then the one closed longest ago.
+#include <algorithm>
+
+#include "dataplane/stages.h"
+
+namespace portico {
+
+namespace {
+
+// Ports tried per NAT address before it counts as exhausted: bounds the work of one SYN. Ranges up to this
+// size are searched whole; in larger ones a free port is missed only when nearly all are taken.
+constexpr uint32_t kMaxTries = 512;
+
+// The flow that has the entry's backend endpoint with this NAT address and port, or 0.
+template <typename F>
+uint32_t find_user(const WorkerCore& core, const NatFlows<F>& flows, const NatEntry<F>& entry) {
+  const uint64_t hash =
+      F::hash(core.flow_key, entry.backend_address, entry.backend_port, entry.nat, entry.nat_port);
+  return flows.find(hash, 0, [&](const NatEntry<F>& e) {
+    return e.is_from_backend(entry.backend_address, entry.backend_port, entry.nat, entry.nat_port);
+  });
+}
+
+// Tries one address. Takes a free port, else remembers the first closed flow it meets in `closed`.
+template <typename F>
+bool try_address(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint16_t nat, uint32_t& closed) {
+  const TableNat& range = core.table->nat()[nat];
+  const PortShare share = port_share(range, core.config.index, core.config.worker_count);
+  uint32_t& cursor = flows.cursor(nat);
+  entry.nat = F::from(range.address);
+  for (uint32_t tries = std::min(share.count, kMaxTries); tries > 0; --tries) {
+    cursor = cursor + 1 < share.count ? cursor + 1 : 0;
+    entry.nat_port = htons(share.port(cursor));
+    const uint32_t user = find_user(core, flows, entry);
+    if (user == 0) return true;
+    if (closed == 0 && is_closed(flows[user].vitals.state())) closed = user;
+  }
+  return false;
+}
+
+// Half-open flows may hold a quarter of the worker's ports: a flood of SYNs leaves the rest to clients that
+// answer.
+template <typename F>
+void limit_half_open(WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
+  uint32_t ports = 0;
+  for (const uint16_t nat : core.table->nat_of(F::kFamily))
+    ports += port_share(core.table->nat()[nat], core.config.index, core.config.worker_count).count;
+  const uint32_t oldest = flows.oldest_half_open(backend);
+  if (oldest == 0 || flows.half_open_count(backend) < std::max(1u, ports / 4)) return;
+  erase_flow(core, flows, oldest);
+  bump(core.counters.evictions);
+}
+
+}  // namespace
+
+template <typename F>
+bool take_nat_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry) {
+  const auto addresses = core.table->nat_of(F::kFamily);
+  limit_half_open(core, flows, entry.backend);
+  uint32_t closed = 0;
+  // Clients spread over the addresses by their port; the other addresses follow when that one has none.
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    const uint16_t nat = addresses[(ntohs(entry.client_port) + i) % addresses.size()];
+    if (try_address(core, flows, entry, nat, closed)) return true;
+  }
+  if (closed == 0) return false;
+  entry.nat = flows[closed].nat;
+  entry.nat_port = flows[closed].nat_port;
+  erase_flow(core, flows, closed);
+  bump(core.counters.evictions);
+  return true;
+}
+
+template bool take_nat_port<V4>(WorkerCore&, NatFlows<V4>&, NatEntry<V4>&);
+template bool take_nat_port<V6>(WorkerCore&, NatFlows<V6>&, NatEntry<V6>&);
+
+}  // namespace portico

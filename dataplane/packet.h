@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// A packet on its way through the stages, and the outcomes of parsing. One cache line each.
+#pragma once
+
+#include <cstdint>
+
+#include "contract/drop_reasons.h"
+#include "contract/limits.h"
+
+struct rte_mbuf;
+
+namespace portico {
+
+// What parsing found.
+enum class Kind : uint8_t {
+  malformed,   // Packet::reason says how
+  not_ip,      // ARP and the like
+  fragment,    // of IP, first ones too
+  icmp_error,  // l4 points at the ICMP or ICMPv6 header
+  other_ip,    // well-formed IP of no interest
+  tcp,         // l4 points at a whole TCP header
+};
+
+// Which stage handles it, after classification.
+enum class Path : uint8_t {
+  done,     // has got its verdict
+  dsr,      // from a client to a service
+  nat_in,   // from a client to a service
+  nat_out,  // from a backend to a NAT address
+  icmp,     // an ICMP error about a flow
+};
+
+struct Packet {
+  rte_mbuf* mbuf;
+  uint8_t* l3;         // IP header
+  uint8_t* l4;         // TCP or ICMP header
+  uint64_t hash;       // of the flow, for the flow table
+  uint32_t candidate;  // reference of the likely entry; 0: none
+  uint16_t ip_length;  // bytes, header included
+  uint16_t payload;    // bytes after the TCP header
+  uint16_t service;    // id; kNone: none
+  uint16_t nat;        // nat_out and icmp: index of the NAT address
+  uint8_t flags;       // of TCP
+  bool is_v6;
+  bool was_handed_over;
+  Kind kind;
+  Path path;
+  DropReason reason;  // of kind malformed
+};
+static_assert(sizeof(Packet) <= 64);
+
+}  // namespace portico

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a frame to the place of its headers. Trusts nothing: every length is checked against the frame before
+// it is used, and each malformation has its reason.
+#pragma once
+
+#include <cstdint>
+
+#include "dataplane/packet.h"
+
+namespace portico {
+
+// Headers of an IP packet, wherever it stands (in a frame or in an ICMP error).
+struct IpParts {
+  Kind kind;          // malformed, fragment, other_ip, icmp_error or tcp
+  DropReason reason;  // if malformed
+  bool is_v6;
+  uint8_t protocol;       // of the last header
+  uint32_t l4_offset;     // bytes from the IP header
+  uint32_t total_length;  // as the header says
+};
+
+// For parse_ip: the packet is the start of one that an ICMP error embeds, which may be cut and whose checksum
+// and source are not judged.
+inline constexpr uint32_t kCut = 0;
+
+// Checks the IP header and walks IPv6 extension headers. `available`: bytes that may be read. `whole`: bytes
+// of the packet in all its segments, or kCut.
+IpParts parse_ip(const uint8_t* l3, uint32_t available, uint32_t whole);
+
+// Fills in the packet from its mbuf: kind, reason, l3, l4, lengths, flags. Headers are looked for in the
+// first segment only, where every driver puts them.
+void parse_frame(Packet& packet);
+
+// Whether a TCP sends such a combination (RFC 9293): SYN, FIN and RST exclude each other, and all but SYN and
+// RST come with ACK.
+bool are_sane_tcp_flags(uint8_t flags);
+
+}  // namespace portico

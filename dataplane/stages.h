@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// The stages of the packet path, in the order in which a packet meets them. Each gives a packet its verdict
+// (forward, answer, kernel, hand over, drop) or leaves it to the next.
+#pragma once
+
+#include "dataplane/core.h"
+
+namespace portico {
+
+// --- classify.cc ---
+// What the packet is to us: sets path and service or nat, the flow's hash, and prefetches its bucket.
+void classify(WorkerCore& core, Packet& packet);
+// Picks the likely entry of the packet's flow and prefetches it.
+void find_candidate(WorkerCore& core, Packet& packet);
+
+// --- balance.cc ---
+// What becomes of a client's packet whose flow is known.
+enum class Fate : uint8_t {
+  forward,
+  renew,  // the flow is over and this SYN starts a new one
+  reset,  // the backend or service is gone: answer with RST
+};
+template <typename Entry>
+Fate fate_of(const WorkerCore& core, const Entry& entry, const Packet& packet);
+// Whether a backend's state says that flows to `port` (network byte order) are to be reset now.
+bool must_reset(const TableBackend& backend, uint16_t port);
+// The backend of a new flow, or kNone after giving the packet its verdict: access, own source, pool.
+template <typename F>
+uint16_t admit(WorkerCore& core, Packet& packet);
+// The slot of the service's pool for a client. The pool has a look-up table.
+template <typename F>
+uint32_t choose_slot(const Table& table, const TableService& service, const typename F::Ip& client,
+                     uint16_t client_port, const typename F::Ip& vip, uint16_t vip_port);
+
+// --- dsr.cc, nat.cc ---
+template <typename F>
+void forward_dsr(WorkerCore& core, Packet& packet);
+template <typename F>
+void forward_nat_in(WorkerCore& core, Packet& packet);
+template <typename F>
+void forward_nat_out(WorkerCore& core, Packet& packet);
+// A port for a new flow's entry, whose addresses but `nat`, and all ports but `nat_port`, are filled in.
+// False: none is free.
+template <typename F>
+bool take_nat_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry);
+
+// --- flow_life.cc ---
+template <typename F>
+uint64_t client_hash_of(const WorkerCore& core, const typename F::Ip& client, uint16_t client_port,
+                        const typename F::Ip& vip, uint16_t vip_port) {
+  return F::hash(core.flow_key, client, client_port, vip, vip_port);
+}
+// Puts a filled-in entry into the table; makes room by evicting probationary and closed flows, never an
+// established one. Returns its reference, or 0.
+template <typename F>
+uint32_t insert_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, const DsrEntry<F>& entry);
+template <typename F>
+uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& entry);
+template <typename F>
+void erase_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference);
+template <typename F>
+void erase_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
+// Whether the flow has been silent for longer than its state allows.
+template <typename Entry>
+bool is_expired(const WorkerCore& core, const Entry& entry);
+
+// --- icmp.cc ---
+template <typename F>
+void forward_icmp(WorkerCore& core, Packet& packet);
+
+// --- rst.cc ---
+// Answers a TCP packet with RST by the way it came (RFC 9293 section 3.10.7.1), or drops it: RSTs are not
+// answered, and no more than the rate allows are. Counts `reason` either way. True if answered.
+bool answer_with_reset(WorkerCore& core, Packet& packet, DropReason reason);
+// Resets the client, in nat the backend as well, and marks the flow dead; it is alive before. False: the rate
+// limit says later.
+template <typename F>
+bool reset_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference);
+template <typename F>
+bool reset_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
+// Marks a flow dead whose client has just been answered with RST; in nat its backend is reset, if it was
+// alive.
+template <typename F>
+void bury(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference);
+template <typename F>
+void bury(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
+
+// --- transmit.cc ---
+void drop(WorkerCore& core, rte_mbuf* mbuf, DropReason reason);
+// To the kernel if there is a way to it, else dropped for `reason`.
+void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason);
+void hand_over(WorkerCore& core, Packet& packet, uint32_t worker);
+// Writes the Ethernet header and queues the packet. False: dropped (unresolved, MTU). `reason` of no_route
+// and the like are counted here.
+bool send_by_hop(WorkerCore& core, Packet& packet, uint16_t next_hop);
+// The same by longest-prefix match.
+template <typename F>
+bool send_by_route(WorkerCore& core, Packet& packet, const typename F::Ip& destination);
+// To a backend, by its own next hop if it has one.
+template <typename F>
+bool send_to_backend(WorkerCore& core, Packet& packet, uint16_t backend, const typename F::Ip& address);
+// Queues a finished frame on its port.
+void queue_frame(WorkerCore& core, rte_mbuf* mbuf, uint16_t port);
+// Frees what was dropped.
+void free_dropped(WorkerCore& core);
+// Decrements TTL or hop limit; IPv4's checksum takes `address_delta` along.
+template <typename F>
+void age_header(uint8_t* l3, uint16_t address_delta);
+
+// --- sweep.cc ---
+// Visits the next flows of every table.
+void sweep_flows(WorkerCore& core, uint64_t now);
+
+// --- explain.cc ---
+ExplainAnswer explain_flow(const WorkerCore& core, const ExplainQuery& query, const Table& table,
+                           uint32_t now);
+
+}  // namespace portico

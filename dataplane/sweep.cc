@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// Walks the flow tables, a few entries per turn: the silent expire, and those whose backend went down or
+// whose service went away are reset, since a client that waits for an answer never sends another packet.
+#include <algorithm>
+
+#include "dataplane/stages.h"
+
+namespace portico {
+
+namespace {
+
+// A whole pass takes this long, or a tenth of it while flows may have to be reset.
+constexpr uint64_t kPassMs = 2000, kHurriedPassMs = 200;
+// Per call and table, so that packets do not wait long for a sweep.
+constexpr uint32_t kMostVisits = 512;
+// A flow's reset makes two packets at most.
+constexpr uint32_t kPacketsPerReset = 2;
+
+template <typename F>
+bool is_gone(const Table& table, const DsrEntry<F>& e) {
+  return table.find_service(e.vip, e.vip_port) != e.service ||
+         must_reset(table.backend(e.backend), e.vip_port);
+}
+
+template <typename F>
+bool is_gone(const Table& table, const NatEntry<F>& e) {
+  const TableBackend& backend = table.backend(e.backend);
+  if (must_reset(backend, e.backend_port) || e.backend_address != address_of<F>(backend)) return true;
+  const LocalAddress* const local = table.find_local(e.nat);
+  return local == nullptr || !local->is_nat || table.find_service(e.vip, e.vip_port) != e.service;
+}
+
+enum class Visit : uint8_t { done, put_off };
+
+template <typename Flows>
+Visit visit(WorkerCore& core, Flows& flows, uint32_t reference) {
+  if (!flows.is_live(reference)) return Visit::done;
+  auto& entry = flows[reference];
+  const FlowState state = entry.vitals.state();
+  if (is_expired(core, entry)) {
+    erase_flow(core, flows, reference);
+  } else if (state != FlowState::dead && is_gone(*core.table, entry)) {
+    if (is_closed(state)) {
+      erase_flow(core, flows, reference);
+    } else if (!reset_flow(core, flows, reference)) {
+      return Visit::put_off;
+    }
+  }
+  return Visit::done;
+}
+
+// How many flows the time since the last call asks for.
+uint32_t visits_due(const WorkerCore& core, SweepHand& hand, uint32_t flows, uint64_t elapsed) {
+  const uint64_t pass_ms = hand.hurry > 0 ? kHurriedPassMs : kPassMs;
+  const uint64_t pass = core.clock.cycles_per_tick() * pass_ms / kTickMs;
+  hand.credit += elapsed * flows;
+  const uint64_t due = std::min<uint64_t>({hand.credit / pass, kMostVisits, flows});
+  hand.credit = due == hand.credit / pass ? hand.credit % pass : 0;
+  return static_cast<uint32_t>(due);
+}
+
+template <typename Flows>
+void sweep_table(WorkerCore& core, Flows* flows, SweepHand& hand, uint64_t elapsed, uint64_t output_end) {
+  if (flows == nullptr || flows->highest() == 0) return;
+  for (uint32_t n = visits_due(core, hand, flows->highest(), elapsed); n > 0; --n) {
+    if (core.counters.originated + kPacketsPerReset > output_end) return;
+    hand.position = hand.position >= flows->highest() ? 1 : hand.position + 1;
+    if (hand.hurry > 0) --hand.hurry;
+    // What the rate limit puts off wants another hurried pass.
+    if (visit(core, *flows, hand.position) == Visit::put_off) hand.hurry = flows->highest();
+  }
+}
+
+template <typename F>
+void hurry(FlowSet<F>& set) {
+  if (const auto* dsr = set.dsr.load(std::memory_order_acquire)) set.dsr_hand.hurry = dsr->highest();
+  if (const auto* nat = set.nat.load(std::memory_order_acquire)) set.nat_hand.hurry = nat->highest();
+}
+
+}  // namespace
+
+void sweep_flows(WorkerCore& core, uint64_t now) {
+  const uint64_t second = core.clock.cycles_per_tick() * 1000 / kTickMs;
+  const uint64_t elapsed = core.last_sweep == 0 ? 0 : std::min(now - core.last_sweep, second);
+  core.last_sweep = now;
+  if (core.swept_generation != core.table->generation()) {
+    core.swept_generation = core.table->generation();
+    hurry(core.v4);
+    hurry(core.v6);
+  }
+  const uint64_t output_end = core.counters.originated + kSweepOutput;
+  const auto sweep = [&](auto* flows, SweepHand& hand) {
+    sweep_table(core, flows, hand, elapsed, output_end);
+  };
+  sweep(core.v4.dsr.load(std::memory_order_acquire), core.v4.dsr_hand);
+  sweep(core.v4.nat.load(std::memory_order_acquire), core.v4.nat_hand);
+  sweep(core.v6.dsr.load(std::memory_order_acquire), core.v6.dsr_hand);
+  sweep(core.v6.nat.load(std::memory_order_acquire), core.v6.nat_hand);
+}
+
+}  // namespace portico

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/table.h"
+
+#include <endian.h>
+
+#include <algorithm>
+
+namespace portico {
+
+namespace {
+
+using Ip6 = std::array<uint64_t, 2>;
+
+Ip6 v6_words(const Address& address) {
+  Ip6 words;
+  std::memcpy(words.data(), address.bytes.data(), sizeof words);
+  return words;
+}
+
+// Whether the previous table was built from the very same block, so that its part can be shared.
+bool same(const std::shared_ptr<const Block>& now, const Table* previous,
+          std::shared_ptr<const Block> Snapshot::*block) {
+  return previous != nullptr && previous->snapshot().*block == now;
+}
+
+TableBackend backend_of(const BackendRecord& r) {
+  TableBackend b{};
+  b.exists = 1;
+  b.disposition = static_cast<BackendDisposition>(r.disposition);
+  b.reset_count = r.reset_count;
+  b.next_hop_v4 = r.address_v4.is_none() ? kNone : r.next_hop_v4;
+  b.next_hop_v6 = r.address_v6.is_none() ? kNone : r.next_hop_v6;
+  b.has_v4 = !r.address_v4.is_none();
+  b.has_v6 = !r.address_v6.is_none();
+  b.address_v4 = r.address_v4.is_none() ? 0 : r.address_v4.v4();
+  b.address_v6 = v6_words(r.address_v6);
+  for (uint32_t i = 0; i < r.reset_count; ++i) b.reset_ports[i] = htobe16(r.reset_ports[i]);
+  return b;
+}
+
+}  // namespace
+
+void Table::build_services() {
+  services_.assign(kMaxServices, {});
+  for (const auto& r : snapshot_->services->records<ServiceRecord>())
+    services_[r.id] = {1,
+                       static_cast<Mode>(r.mode),
+                       static_cast<Affinity>(r.affinity),
+                       r.affinity_prefix_v6,
+                       r.pool,
+                       r.backend_port,
+                       r.access_list,
+                       0,
+                       r.idle_timeout_ms};
+}
+
+void Table::build_listeners(const Table* previous) {
+  const auto records = snapshot_->listeners->records<ListenerRecord>();
+  for (const auto& r : records)
+    uses_[services_[r.service].mode == Mode::nat][r.address.family() == Family::v6] = true;
+  if (same(snapshot_->listeners, previous, &Snapshot::listeners) &&
+      std::equal(hash_key_.k, hash_key_.k + 2, previous->hash_key_.k)) {
+    listeners_v4_ = previous->listeners_v4_;
+    listeners_v6_ = previous->listeners_v6_;
+    return;
+  }
+  auto v4 = std::make_shared<AddressMap<uint32_t>>(hash_key_, records.size());
+  auto v6 = std::make_shared<AddressMap<Ip6>>(hash_key_, records.size());
+  for (const auto& r : records) {
+    if (r.address.is_v4()) {
+      v4->insert({r.address.v4(), htobe16(r.port)}, r.service);
+    } else {
+      v6->insert({v6_words(r.address), htobe16(r.port)}, r.service);
+    }
+  }
+  listeners_v4_ = v4;
+  listeners_v6_ = v6;
+}
+
+void Table::build_locals() {
+  const auto listeners = snapshot_->listeners->records<ListenerRecord>();
+  const auto nat = snapshot_->nat->records<NatRecord>();
+  locals_v4_ = AddressMap<uint32_t>(hash_key_, listeners.size() + nat.size());
+  locals_v6_ = AddressMap<Ip6>(hash_key_, listeners.size() + nat.size());
+  const auto local = [this](const Address& address) -> LocalAddress& {
+    const bool is_v4 = address.is_v4();
+    uint16_t i = is_v4 ? locals_v4_.find({address.v4(), 0}) : locals_v6_.find({v6_words(address), 0});
+    if (i == kNone) {
+      i = static_cast<uint16_t>(locals_.size());
+      locals_.emplace_back();
+      if (is_v4) {
+        locals_v4_.insert({address.v4(), 0}, i);
+      } else {
+        locals_v6_.insert({v6_words(address), 0}, i);
+      }
+    }
+    return locals_[i];
+  };
+  for (const auto& r : listeners) local(r.address).is_vip = 1;
+  for (const auto& r : nat) {
+    const auto index = static_cast<uint16_t>(nat_.size());
+    nat_.push_back({r.address, r.first_port, r.last_port});
+    (r.address.is_v4() ? nat_v4_ : nat_v6_).push_back(index);
+    LocalAddress& l = local(r.address);
+    l.is_nat = 1;
+    l.nat = index;
+  }
+}
+
+void Table::build_pools() {
+  pools_.assign(kMaxPools, {nullptr, 0, PoolDisposition::drop});
+  backends_.assign(kMaxBackends, {});
+  for (const auto& p : snapshot_->pools) {
+    const PoolRecord& r = p.pool();
+    const bool usable = p.lookup != nullptr && p.lookup->ref.count > 0;
+    pools_[r.id] = {usable ? p.lookup->records<uint16_t>().data() : nullptr, usable ? p.lookup->ref.count : 0,
+                    static_cast<PoolDisposition>(r.disposition)};
+    for (const auto& b : p.backends->records<BackendRecord>()) {
+      backends_[b.id] = backend_of(b);
+      if (backends_[b.id].disposition != BackendDisposition::forward || b.reset_count > 0) has_resets_ = true;
+    }
+  }
+}
+
+void Table::build_next_hops(const Table* previous) {
+  if (same(snapshot_->next_hops, previous, &Snapshot::next_hops)) {
+    next_hops_ = previous->next_hops_;
+    return;
+  }
+  auto hops = std::make_shared<std::vector<TableNextHop>>();
+  for (const auto& r : snapshot_->next_hops->records<NextHopRecord>()) {
+    TableNextHop hop{};
+    std::copy_n(r.mac, 6, hop.macs.begin());
+    std::copy_n(r.source_mac, 6, hop.macs.begin() + 6);
+    hop.vlan = htobe16(r.vlan);
+    hop.port = r.port;
+    hop.mtu = r.mtu;
+    hop.resolved = r.resolved;
+    hops->push_back(hop);
+  }
+  next_hops_ = hops;
+}
+
+void Table::build_routes(const Table* previous) {
+  const bool same_routes = same(snapshot_->routes, previous, &Snapshot::routes);
+  if (previous != nullptr) {
+    const bool same_hops = next_hops_ == previous->next_hops_;
+    route_version_ = static_cast<uint16_t>(previous->route_version_ + (same_routes && same_hops ? 0 : 1));
+    if (route_version_ == 0) route_version_ = 1;
+  }
+  if (same_routes) {
+    routes_ = previous->routes_;
+    return;
+  }
+  std::vector<PrefixMap::Rule> rules;
+  uint32_t index = 0;
+  for (const auto& r : snapshot_->routes->records<RouteRecord>())
+    rules.push_back({{r.prefix, r.length}, index++});
+  routes_ = std::make_shared<PrefixMap>(rules);
+}
+
+void Table::build_access(const Table* previous) {
+  if (same(snapshot_->access, previous, &Snapshot::access)) {
+    access_ = previous->access_;
+    return;
+  }
+  std::vector<std::vector<PrefixMap::Rule>> rules;
+  for (const auto& r : snapshot_->access->records<AccessRecord>()) {
+    if (rules.size() <= r.list) rules.resize(r.list + 1u);
+    rules[r.list].push_back({{r.prefix, r.length}, r.allow});
+  }
+  auto lists = std::make_shared<AccessLists>();
+  for (const auto& list : rules) lists->emplace_back(list);
+  access_ = lists;
+}
+
+uint64_t Table::nat_ports_total() const {
+  uint64_t total = 0;
+  for (const TableNat& n : nat_) total += n.last_port - n.first_port + 1u;
+  return total;
+}
+
+std::shared_ptr<const Table> build_table(std::shared_ptr<const Snapshot> snapshot, const Table* previous) {
+  auto table = std::make_shared<Table>();
+  table->snapshot_ = std::move(snapshot);
+  table->hash_key_ = {{table->settings().hash_key[0], table->settings().hash_key[1]}};
+  table->build_services();
+  table->build_listeners(previous);
+  table->build_locals();
+  table->build_pools();
+  table->build_next_hops(previous);
+  table->build_routes(previous);
+  table->build_access(previous);
+  return table;
+}
+
+}  // namespace portico

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// The last stage: the Ethernet header of the next hop, and the queue of its port.
+#include <rte_mbuf.h>
+
+#include "dataplane/checksum.h"
+#include "dataplane/stages.h"
+
+namespace portico {
+
+namespace {
+
+constexpr uint32_t kUntaggedSize = 14, kTaggedSize = 18;
+constexpr uint64_t kBufferFlags = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+
+bool append(PacketBuffer& buffer, rte_mbuf* mbuf) {
+  if (buffer.count == kOutputSize) return false;
+  buffer.packets[buffer.count++] = mbuf;
+  return true;
+}
+
+// Moves the frame's start so that the IP header follows a header of the next hop's size.
+void write_l2(Packet& packet, const TableNextHop& hop) {
+  rte_mbuf* const m = packet.mbuf;
+  const uint32_t size = hop.vlan != 0 ? kTaggedSize : kUntaggedSize;
+  uint8_t* const start = packet.l3 - size;
+  const auto grown = rte_pktmbuf_mtod(m, uint8_t*) - start;
+  m->data_off = static_cast<uint16_t>(m->data_off - grown);
+  m->data_len = static_cast<uint16_t>(m->data_len + grown);
+  m->pkt_len = static_cast<uint32_t>(m->pkt_len + grown);
+  m->ol_flags &= kBufferFlags;  // nothing the receiving port said holds for the sending one
+  std::memcpy(start, hop.macs.data(), hop.macs.size());
+  if (hop.vlan != 0) {
+    store(start + 12, htons(0x8100));
+    store(start + 14, hop.vlan);
+  }
+  store(packet.l3 - 2, htons(packet.is_v6 ? 0x86dd : 0x0800));
+}
+
+bool drop_unresolved(WorkerCore& core, Packet& packet, const Address& address, uint16_t port) {
+  core.resolve.push({address, port}, core.now * kTickMs);
+  drop(core, packet.mbuf, DropReason::next_hop_unresolved);
+  return false;
+}
+
+}  // namespace
+
+void drop(WorkerCore& core, rte_mbuf* mbuf, DropReason reason) {
+  bump(core.counters.drops[static_cast<uint32_t>(reason)]);
+  core.to_free[core.to_free_count++] = mbuf;
+  if (core.to_free_count == core.to_free.size()) free_dropped(core);
+}
+
+void free_dropped(WorkerCore& core) {
+  rte_pktmbuf_free_bulk(core.to_free.data(), core.to_free_count);
+  core.to_free_count = 0;
+}
+
+void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason) {
+  packet.path = Path::done;
+  if (!core.config.kernel_path) return drop(core, packet.mbuf, reason);
+  if (!append(core.output.kernel, packet.mbuf)) return drop(core, packet.mbuf, DropReason::tx_full);
+  bump(core.counters.to_kernel);
+}
+
+void hand_over(WorkerCore& core, Packet& packet, uint32_t worker) {
+  packet.path = Path::done;
+  if (!append(core.output.workers[worker], packet.mbuf))
+    return drop(core, packet.mbuf, DropReason::handover_full);
+  core.output.workers_used |= uint64_t{1} << worker;
+  bump(core.counters.handed_over);
+}
+
+void queue_frame(WorkerCore& core, rte_mbuf* mbuf, uint16_t port) {
+  if (!append(core.output.ports[port], mbuf)) return drop(core, mbuf, DropReason::tx_full);
+  core.output.ports_used |= uint64_t{1} << port;
+}
+
+bool send_by_hop(WorkerCore& core, Packet& packet, uint16_t next_hop) {
+  const TableNextHop& hop = core.table->next_hop(next_hop);
+  if (!hop.resolved) return drop_unresolved(core, packet, core.table->next_hop_address(next_hop), hop.port);
+  if (packet.ip_length > hop.mtu) {
+    drop(core, packet.mbuf, DropReason::exceeds_mtu);
+    return false;
+  }
+  write_l2(packet, hop);
+  queue_frame(core, packet.mbuf, hop.port);
+  return true;
+}
+
+template <typename F>
+bool send_by_route(WorkerCore& core, Packet& packet, const typename F::Ip& destination) {
+  const RouteChoice route = core.table->route(destination);
+  if (route.next_hop != kNone) return send_by_hop(core, packet, route.next_hop);
+  if (route.port != kNone) return drop_unresolved(core, packet, F::address(destination), route.port);
+  drop(core, packet.mbuf, DropReason::no_route);
+  return false;
+}
+
+template <typename F>
+bool send_to_backend(WorkerCore& core, Packet& packet, uint16_t backend, const typename F::Ip& address) {
+  const TableBackend& b = core.table->backend(backend);
+  const uint16_t hop = F::kFamily == Family::v4 ? b.next_hop_v4 : b.next_hop_v6;
+  if (b.exists && hop != kNone) return send_by_hop(core, packet, hop);
+  return send_by_route<F>(core, packet, address);
+}
+
+template <typename F>
+void age_header(uint8_t* l3, uint16_t address_delta) {
+  --l3[F::kTtlOffset];
+  if constexpr (F::kFamily == Family::v4)
+    adjust_checksum(l3 + 10, fold_sum(uint64_t{address_delta} + kTtlDelta));
+}
+
+template bool send_by_route<V4>(WorkerCore&, Packet&, const V4::Ip&);
+template bool send_by_route<V6>(WorkerCore&, Packet&, const V6::Ip&);
+template bool send_to_backend<V4>(WorkerCore&, Packet&, uint16_t, const V4::Ip&);
+template bool send_to_backend<V6>(WorkerCore&, Packet&, uint16_t, const V6::Ip&);
+template void age_header<V4>(uint8_t*, uint16_t);
+template void age_header<V6>(uint8_t*, uint16_t);
+
+}  // namespace portico

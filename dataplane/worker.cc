@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/worker.h"
+
+#include <rte_mbuf.h>
+
+#include <random>
+
+#include "dataplane/parse.h"
+#include "dataplane/stages.h"
+
+namespace portico {
+
+namespace {
+
+HashKey random_key() {
+  std::random_device source;
+  const auto word = [&source] { return (uint64_t{source()} << 32) | source(); };
+  return {{word(), word()}};
+}
+
+void parse(Packet& packet, rte_mbuf* mbuf, bool was_handed_over) {
+  packet = {};
+  packet.mbuf = mbuf;
+  packet.was_handed_over = was_handed_over;
+  parse_frame(packet);
+}
+
+void forward(WorkerCore& core, Packet& packet) {
+  switch (packet.path) {
+    case Path::done:
+      return;
+    case Path::dsr:
+      return packet.is_v6 ? forward_dsr<V6>(core, packet) : forward_dsr<V4>(core, packet);
+    case Path::nat_in:
+      return packet.is_v6 ? forward_nat_in<V6>(core, packet) : forward_nat_in<V4>(core, packet);
+    case Path::nat_out:
+      return packet.is_v6 ? forward_nat_out<V6>(core, packet) : forward_nat_out<V4>(core, packet);
+    case Path::icmp:
+      return packet.is_v6 ? forward_icmp<V6>(core, packet) : forward_icmp<V4>(core, packet);
+  }
+}
+
+// The stages, each over the whole burst, so that the cache misses of one packet overlap those of the others:
+// headers, index buckets, entries.
+void run_stages(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over) {
+  for (uint32_t i = 0; i < n; ++i) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void*));
+  for (uint32_t i = 0; i < n; ++i) parse(core.packets[i], mbufs[i], were_handed_over);
+  for (uint32_t i = 0; i < n; ++i) classify(core, core.packets[i]);
+  for (uint32_t i = 0; i < n; ++i) find_candidate(core, core.packets[i]);
+  for (uint32_t i = 0; i < n; ++i) forward(core, core.packets[i]);
+  free_dropped(core);
+}
+
+void process_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, const Table* table, uint64_t now,
+                   bool were_handed_over) {
+  if (table == nullptr) {
+    for (uint32_t i = 0; i < n; ++i) drop(core, mbufs[i], DropReason::no_table);
+    return free_dropped(core);
+  }
+  begin(core, *table, now);
+  run_stages(core, mbufs, n, were_handed_over);
+}
+
+template <typename F>
+void prepare_family(WorkerCore& core, const Table& table) {
+  FlowSet<F>& set = core.set<F>();
+  const WorkerConfig& c = core.config;
+  if (set.dsr_owner == nullptr && table.uses(Mode::dsr_l2, F::kFamily)) {
+    set.dsr_owner = std::make_unique<typename FlowSet<F>::Dsr>(c.flows, c.huge_pages, c.numa_node);
+    bump(core.counters.flow_capacity, c.flows);
+    set.dsr.store(set.dsr_owner.get(), std::memory_order_release);
+  }
+  if (set.nat_owner == nullptr && table.uses(Mode::nat, F::kFamily)) {
+    set.nat_owner = std::make_unique<typename FlowSet<F>::Nat>(c.flows, c.huge_pages, c.numa_node);
+    bump(core.counters.flow_capacity, c.flows);
+    set.nat.store(set.nat_owner.get(), std::memory_order_release);
+  }
+}
+
+}  // namespace
+
+WorkerCore::WorkerCore(const WorkerConfig& c)
+    : config(c),
+      clock(c.tsc_hz),
+      flow_key(random_key()),
+      new_flows(c.tsc_hz),
+      answers(c.tsc_hz),
+      sweep_resets(c.tsc_hz) {}
+
+void begin(WorkerCore& core, const Table& table, uint64_t now) {
+  const SettingsRecord& s = table.settings();
+  core.table = &table;
+  core.now = core.clock.tick(now);
+  core.timeouts = {ticks_of_ms(s.timeout_syn_ms), ticks_of_ms(s.timeout_half_closed_ms),
+                   ticks_of_ms(s.timeout_closing_ms)};
+  core.new_flows.refill(now, s.new_flow_rate);
+  core.answers.refill(now, s.reset_rate);
+  core.sweep_resets.refill(now, s.reset_rate);
+}
+
+Worker::Worker(const WorkerConfig& config) : core_(std::make_unique<WorkerCore>(config)) {}
+Worker::~Worker() = default;
+
+void Worker::prepare(const Table& table) {
+  prepare_family<V4>(*core_, table);
+  prepare_family<V6>(*core_, table);
+}
+
+void Worker::process(rte_mbuf** packets, uint32_t n, const Table* table, uint64_t now) {
+  process_burst(*core_, packets, n, table, now, false);
+}
+
+void Worker::process_handed_over(rte_mbuf** packets, uint32_t n, const Table* table, uint64_t now) {
+  process_burst(*core_, packets, n, table, now, true);
+}
+
+void Worker::sweep(const Table& table, uint64_t now) {
+  begin(*core_, table, now);
+  sweep_flows(*core_, now);
+  free_dropped(*core_);
+}
+
+Output& Worker::output() {
+  return core_->output;
+}
+
+void Worker::count_drops(DropReason reason, uint32_t n) {
+  bump(core_->counters.drops[static_cast<uint32_t>(reason)], n);
+}
+
+const WorkerCounters& Worker::counters() const {
+  return core_->counters;
+}
+
+ResolveQueue& Worker::resolve_queue() {
+  return core_->resolve;
+}
+
+ExplainAnswer Worker::explain(const ExplainQuery& query, const Table& table, uint64_t now) const {
+  return explain_flow(*core_, query, table, core_->clock.tick(now));
+}
+
+void Worker::answer_mailbox(const Table& table, uint64_t now) {
+  if (const ExplainQuery* query = core_->mailbox.pending())
+    core_->mailbox.answer(explain(*query, table, now));
+}
+
+ExplainMailbox& Worker::mailbox() {
+  return core_->mailbox;
+}
+
+}  // namespace portico
