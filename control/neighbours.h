@@ -30,6 +30,8 @@ struct Link {
   bool up = false;   // administratively up and with carrier
   int lower = 0;
   uint16_t vlan = 0;  // 0: not a VLAN device
+
+  bool operator==(const Link&) const = default;
 };
 
 // Where packets to some destination go.
@@ -81,7 +83,9 @@ class Neighbours {
 
   // The routes that leave by `interfaces` (or a VLAN on them), ascending (prefix, length), no two alike:
   // those by a gateway, connected networks without a hop, and a host route for each resolved on-link
-  // neighbour in use.
+  // neighbour in use. Of several routes to one prefix it is the best of those, even if the kernel prefers one
+  // by an interface that is not asked for (a management port's default route). Link-local networks are left
+  // out: they mean another thing on each port.
   std::vector<PortRoute> routes_for_ports(std::span<const std::string> interfaces) const;
 
   // Asks the kernel to resolve or confirm `neighbour` on the device `ifindex`. The answer comes as news.
