@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// One probe of one target: a connection, for MySQL a login, and a verdict.
+#pragma once
+
+#include <utility>  // which Boost 1.74's awaitable.hpp uses without including it
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "control/checks/check_state.h"
+#include "control/config.h"
+
+namespace portico {
+
+struct ProbeRequest {
+  CheckKind kind = CheckKind::tcp;
+  Endpoint target;
+  std::optional<Address> source;  // to connect from; the target's family
+  Milliseconds timeout{1000};
+  std::string user, password;  // mysql; no user: a refused login is a success
+};
+
+struct ProbeResult {
+  ProbeOutcome outcome = ProbeOutcome::inconclusive;
+  std::string reason;       // why it is no success
+  uint32_t latency_us = 0;  // until the verdict
+};
+
+class ProbeSession;
+
+// Probes for one check, one at a time.
+class Prober {
+ public:
+  explicit Prober(boost::asio::io_context& io) : io_(io) {}
+  ~Prober() { cancel(); }
+  Prober(const Prober&) = delete;
+  Prober& operator=(const Prober&) = delete;
+
+  // The verdict comes within the timeout. A MySQL login that is slower is not broken off, since the server
+  // counts such connections and in the end blocks this host: it goes on in the background for at most
+  // kLateLoginLimit. The next probe waits for it, then connects anew: at most two timeouts together.
+  boost::asio::awaitable<ProbeResult> probe(ProbeRequest request);
+
+  // Ends the probe under way, which then answers `inconclusive`, and closes connections.
+  void cancel();
+
+ private:
+  boost::asio::io_context& io_;
+  std::shared_ptr<ProbeSession> session_;  // the last one
+};
+
+inline constexpr std::chrono::seconds kLateLoginLimit{30};
+
+}  // namespace portico
