@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel says of network devices, memory and our rights, asked before DPDK is started so that a
+// refusal can name its remedy.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "dataplane/port_plan.h"
+
+namespace portico {
+
+struct InterfaceFacts {
+  bool exists = false;
+  bool is_up = false;
+  uint32_t mtu = 0;        // bytes of IP packet
+  uint32_t rx_queues = 0;  // the kernel's, on which packets arrive; 0: the driver does not say
+};
+
+// Of a kernel interface in this network namespace. Never fails: what is not known stays 0.
+InterfaceFacts interface_facts(const std::string& interface);
+
+// NUMA node of the port's hardware; -1: none or not known.
+int numa_node_of(const PortPlan& port);
+
+// Bytes of free huge pages, all sizes and nodes.
+uint64_t free_huge_page_bytes();
+
+// True if this process holds what AF_XDP and raw ports need: CAP_NET_ADMIN, CAP_NET_RAW, and CAP_BPF or
+// CAP_SYS_ADMIN.
+bool has_network_rights();
+
+// Why the port cannot work with `workers` queue pairs and what to do; nothing if no reason is known.
+std::optional<std::string> objection_to(const PortPlan& port, uint32_t workers);
+
+}  // namespace portico

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// portico-dataplane: forwards packets by the table in the run directory, until it is told to stop.
+#include <rte_cycles.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <stdexcept>
+
+#include "contract/adopter.h"
+#include "dataplane/adoption.h"
+#include "dataplane/device.h"
+#include "dataplane/eal.h"
+#include "dataplane/handover.h"
+#include "dataplane/log.h"
+#include "dataplane/options.h"
+#include "dataplane/ports.h"
+#include "dataplane/report.h"
+#include "dataplane/signals.h"
+#include "dataplane/start_plan.h"
+#include "dataplane/steering.h"
+#include "dataplane/table_wait.h"
+#include "dataplane/telemetry.h"
+#include "dataplane/worker_thread.h"
+
+namespace portico {
+namespace {
+
+// A name that does not depend on DPDK's prefix, for who asks: a link to the telemetry socket.
+constexpr const char* kTelemetryLink = "telemetry";
+
+void link_telemetry(const Options& options) {
+  const std::filesystem::path link = std::filesystem::path(options.run_dir) / kTelemetryLink;
+  std::error_code error;
+  std::filesystem::remove(link, error);
+  std::filesystem::create_symlink(telemetry_socket_path(".", options.file_prefix), link, error);
+  if (error) log_warning(link.string() + ": " + error.message());
+}
+
+// One pool per NUMA node that a worker runs on; by worker.
+std::vector<rte_mempool*> create_pools(const StartPlan& plan) {
+  std::map<int, rte_mempool*> by_node;
+  std::vector<rte_mempool*> by_worker;
+  for (const int node : plan.placement.worker_nodes) {
+    rte_mempool*& pool = by_node[node];
+    if (pool == nullptr) {
+      pool = create_mbuf_pool("packets-" + std::to_string(by_node.size()), plan.mbufs, plan.data_room,
+                              plan.huge_pages ? node : -1);
+    }
+    by_worker.push_back(pool);
+  }
+  return by_worker;
+}
+
+void throw_failure(const Steering::Failure& failure) {
+  if (failure) throw std::runtime_error(*failure);
+}
+
+// The steering program's object, if any port may need it.
+std::string write_steering_object(const Snapshot& snapshot, const std::string& run_dir) {
+  std::string path;
+  for (const PortRecord& port : snapshot.ports->records<PortRecord>()) {
+    if (plan_port(port, 0, 1, "").kind != PortKind::kernel_interface) continue;
+    throw_failure(Steering::write_object(run_dir, path));
+    break;
+  }
+  return path;
+}
+
+void open_ports(const StartPlan& plan, const std::vector<rte_mempool*>& pools, Ports& ports,
+                Steering& steering) {
+  for (size_t i = 0; i < plan.ports.size(); ++i) {
+    const PortPlan& port = plan.ports[i];
+    const bool is_steered = port.kind == PortKind::kernel_interface;
+    if (is_steered) throw_failure(Steering::detach_orphan(port.interface));
+    ports.open(port, plan.workers, plan.mtus[i], pools);
+    if (is_steered) throw_failure(steering.attach(port.interface));
+  }
+}
+
+std::vector<std::unique_ptr<WorkerThread>> create_workers(const StartPlan& plan, const Ports& ports,
+                                                          const std::vector<rte_mempool*>& pools,
+                                                          HandoverRings& rings) {
+  std::vector<uint16_t> port_ids;
+  for (const Port& port : ports.list()) port_ids.push_back(port.id);
+  std::vector<std::unique_ptr<WorkerThread>> workers;
+  for (uint32_t i = 0; i < plan.workers; ++i) {
+    const WorkerConfig config{.index = i,
+                              .worker_count = plan.workers,
+                              .flows = plan.flows_per_worker,
+                              .tsc_hz = rte_get_tsc_hz(),
+                              .numa_node = plan.placement.worker_nodes[i],
+                              .huge_pages = plan.huge_pages,
+                              .kernel_path = false,
+                              .pool = pools[i]};
+    workers.push_back(std::make_unique<WorkerThread>(config, static_cast<int>(plan.placement.worker_cpus[i]),
+                                                     port_ids, &rings));
+  }
+  return workers;
+}
+
+// Until a signal: follow the table, tell what is counted.
+void serve(Signals& signals, Adoption& adoption, Report& report, const std::vector<WorkerThread*>& workers,
+           const Ports& ports, const Steering& steering) {
+  uint64_t next_report_ns = 0;
+  while (!signals.wait(kAdoptIntervalUs)) {
+    const uint64_t now_ns = monotonic_ns();
+    const uint64_t generation = adoption.status().adopted_generation;
+    adoption.tick(now_ns);
+    // Control waits for this word, so a new generation is told at once.
+    if (now_ns < next_report_ns && adoption.status().adopted_generation == generation) continue;
+    report.write(DataplaneState::running, adoption, workers, ports, steering);
+    next_report_ns = now_ns + uint64_t{kFeedbackIntervalMs} * 1'000'000;
+  }
+}
+
+int run(const Options& options) {
+  // Before any thread, so that all inherit the mask.
+  Signals signals;
+
+  // The feedback file's lock makes this the run directory's only dataplane.
+  ensure_run_dir(options.run_dir);
+  Report report(options.run_dir);
+
+  // The first table says which ports, workers and memory there are.
+  Adopter adopter(options.run_dir,
+                  [&report](uint64_t epoch, uint64_t generation) { report.set_pending(epoch, generation); });
+  const auto snapshot = wait_for_table(options.run_dir, adopter, report, signals);
+  if (snapshot == nullptr) return 0;
+  const StartPlan plan =
+      make_start_plan(*snapshot, options, write_steering_object(*snapshot, options.run_dir));
+  for (const std::string& warning : plan.placement.warnings) log_warning(warning);
+  report.write_state(DataplaneState::starting, {});
+
+  // DPDK, packet buffers, ports with the steering program on them, workers.
+  if (plan.huge_pages) require_huge_pages(plan.memory);
+  const Eal eal(plan.eal, options.run_dir);
+  link_telemetry(options);
+  const std::vector<rte_mempool*> pools = create_pools(plan);
+  Ports ports;
+  Steering steering;
+  open_ports(plan, pools, ports, steering);
+  HandoverRings rings("handover", plan.placement.worker_nodes);
+  const auto threads = create_workers(plan, ports, pools, rings);
+  std::vector<WorkerThread*> workers;
+  for (const auto& thread : threads) workers.push_back(thread.get());
+
+  // The workers get the table before they run; services are steered when they have it.
+  Adoption adoption(adopter, workers, &steering);
+  adoption.start_with(snapshot, monotonic_ns());
+  for (WorkerThread* worker : workers) worker->start();
+  log_info("forwarding: " + std::to_string(plan.workers) + " workers, generation " +
+           std::to_string(snapshot->generation));
+  {
+    const Telemetry telemetry(report, adoption, workers);
+    serve(signals, adoption, report, workers, ports, steering);
+  }
+
+  // In this order nothing touches what is gone; control's guard keeps the services from the kernel.
+  log_info("stopping");
+  report.write(DataplaneState::stopping, adoption, workers, ports, steering);
+  for (WorkerThread* worker : workers) worker->stop();
+  ports.close();
+  steering.detach();
+  return 0;
+}
+
+// What run() would start, for a person.
+int dry_run(const Options& options) {
+  Adopter adopter(options.run_dir);
+  const AdoptResult result = adopter.poll();
+  if (result.kind != AdoptResult::Kind::adopted) {
+    throw std::runtime_error(result.kind == AdoptResult::Kind::refused
+                                 ? "the table is not usable: " + result.text
+                                 : "no table in " + options.run_dir + "; start portico-control first");
+  }
+  const std::string object = options.run_dir + "/(steering program)";
+  std::fputs(describe(make_start_plan(*result.snapshot, options, object)).c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+}  // namespace portico
+
+int main(int argc, char** argv) {
+  portico::Options options;
+  switch (portico::parse_options(argc, argv, options)) {
+    case portico::OptionsOutcome::exit_success:
+      return 0;
+    case portico::OptionsOutcome::exit_failure:
+      return 1;
+    case portico::OptionsOutcome::run:
+      break;
+  }
+  portico::start_log(options.log_level);
+  try {
+    return options.dry_run ? portico::dry_run(options) : portico::run(options);
+  } catch (const std::exception& error) {
+    portico::log_error(error.what());
+    return 1;
+  }
+}

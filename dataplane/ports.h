@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// DPDK ports: probed, configured with one queue pair per worker, started, counted, closed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "contract/feedback.h"
+#include "dataplane/buffers.h"
+#include "dataplane/port_plan.h"
+
+struct rte_mempool;
+
+namespace portico {
+
+// A pool on the node. Throws std::runtime_error with the remedy.
+rte_mempool* create_mbuf_pool(const std::string& name, uint32_t count, uint16_t data_room, int node);
+
+struct Port {
+  PortPlan plan;
+  uint16_t id = 0;      // DPDK's
+  uint32_t queues = 0;  // RX/TX pairs; pair i is worker i's
+  uint32_t mtu = 0;     // bytes of IP packet
+};
+
+class Ports {
+ public:
+  Ports() = default;
+  ~Ports();
+  Ports(const Ports&) = delete;
+  Ports& operator=(const Ports&) = delete;
+
+  // Adds the device, configures `queues` pairs on `pools[worker]` and starts it. `mtu` 0: the device's own.
+  // Throws std::runtime_error with the port's name and the remedy; ports opened before stay open.
+  void open(const PortPlan& plan, uint32_t queues, uint32_t mtu, const std::vector<rte_mempool*>& pools);
+
+  // Takes over a port that exists already, such as a ring port of a test. Does not start it.
+  void adopt(const Port& port) { ports_.push_back(port); }
+
+  const std::vector<Port>& list() const { return ports_; }
+
+  // Counters and link state as DPDK has them.
+  PortFeedback feedback(size_t index) const;
+
+  // Stops and closes all. No worker may run.
+  void close();
+
+ private:
+  std::vector<Port> ports_;
+};
+
+}  // namespace portico
