@@ -53,8 +53,8 @@ def is_script(text):
 
 def check_licence(path, lines, found):
     folder = path.split('/')[0]
-    wanted = LICENCES.get(folder, 'Apache-2.0') if path.endswith(('.h', '.c', '.cc')) else 'Apache-2.0'
-    if not any(f'SPDX-License-Identifier: {wanted}' in line for line in lines[:4]):
+    wanted = LICENCES.get(folder, 'Apache-2.0') if path.endswith(('.h', '.c')) else 'Apache-2.0'
+    if not any('SPDX-License-Identifier: ' in line and line.rstrip(' */').endswith(wanted) for line in lines[:4]):
         found.add(path, 1, 'licence', f'no "SPDX-License-Identifier: {wanted}" in the first lines; add it')
 
 
