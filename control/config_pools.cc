@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "contract/validate.h"
 #include "control/config_names.h"
 #include "control/config_sections.h"
 

@@ -233,14 +233,6 @@ bool parse_hash_key(std::string_view text, uint64_t (&key)[2]) {
   return true;
 }
 
-bool is_prime(uint32_t n) {
-  if (n < 2) return false;
-  for (uint32_t divisor = 2; uint64_t{divisor} * divisor <= n; ++divisor) {
-    if (n % divisor == 0) return false;
-  }
-  return true;
-}
-
 namespace {
 
 // Levenshtein distance.

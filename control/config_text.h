@@ -49,8 +49,6 @@ bool is_good_name(std::string_view text, std::string& problem);
 // 32 hexadecimal digits.
 bool parse_hash_key(std::string_view text, uint64_t (&key)[2]);
 
-bool is_prime(uint32_t n);
-
 // The candidate that `word` was probably meant to be: at most two typing errors away, or a prefix of it.
 std::optional<std::string_view> closest(std::string_view word, std::span<const std::string_view> candidates);
 

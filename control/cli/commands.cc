@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/cli/commands.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "control/cli/client.h"
+#include "control/cli/offline.h"
+#include "control/cli/views.h"
+#include "control/config.h"
+#include "control/config_text.h"
+
+namespace portico::cli {
+
+namespace {
+
+using nlohmann::json;
+
+// Says what went wrong in the form that was asked for.
+int fail(const Context& context, int exit, const std::string& error, const std::string& remedy) {
+  if (context.json) {
+    context.out << json{{"error", error}, {"remedy", remedy}}.dump(2) << '\n';
+  } else {
+    context.err << "portico: " << error << '\n';
+    if (!remedy.empty()) context.err << "  " << remedy << '\n';
+  }
+  return exit;
+}
+
+json messages_json(const ConfigResult& result) {
+  json list = json::array();
+  for (const ConfigMessage& m : result.messages) {
+    list.push_back({{"is_error", m.is_error}, {"line", m.line}, {"column", m.column}, {"text", m.text}});
+  }
+  return list;
+}
+
+// The messages of an answer of control, as a local check prints them.
+std::string messages_text(const json& answer) {
+  ConfigResult result;
+  for (const json& m : answer.value("messages", json::array())) {
+    result.messages.push_back(
+        {m.value("is_error", true), m.value("line", 0), m.value("column", 0), m.value("text", "")});
+  }
+  return format_messages(result, answer.value("path", "configuration"));
+}
+
+// What a command prints for a person, and its exit status.
+struct Shown {
+  std::string text;
+  int exit = kExitWell;
+};
+
+// Shows a good answer by `show(answer)`, as JSON if that is asked for, and explains any other.
+template <typename Show>
+int with_answer(const Context& context, const ApiReply& reply, Show show) {
+  if (!reply.reached()) return fail(context, kExitNoControl, reply.problem, reply.remedy);
+  const json answer = json::parse(reply.body, nullptr, false);
+  if (!answer.is_object()) {
+    return fail(context, kExitFailed,
+                fmt::format("control answered {} with something else than JSON", reply.status),
+                "is another program at this socket, or control of another version?");
+  }
+  try {
+    if (reply.ok()) {
+      const Shown shown = show(answer);
+      context.out << (context.json ? answer.dump(2) + "\n" : shown.text);
+      return shown.exit;
+    }
+    if (context.json) {
+      context.out << answer.dump(2) << '\n';
+      return kExitFailed;
+    }
+    context.err << messages_text(answer);
+    return fail(context, kExitFailed, answer.value("error", fmt::format("control answered {}", reply.status)),
+                answer.value("remedy", ""));
+  } catch (const json::exception& e) {
+    return fail(context, kExitFailed, fmt::format("control's answer is not understood: {}", e.what()),
+                "install the same version of portico and portico-control");
+  }
+}
+
+int exit_of_level(const std::string& level) {
+  return level == "unserved" ? kExitUnserved : level == "degraded" ? kExitDegraded : kExitWell;
+}
+
+}  // namespace
+
+int show_status(const Context& context) {
+  const ApiReply reply = ApiClient(context.run_dir).get("/v1/status");
+  if (reply.reached()) {
+    return with_answer(context, reply, [&](const json& status) {
+      return Shown{status_text(status, context.style), exit_of_level(status.value("level", "ok"))};
+    });
+  }
+  json offline = read_offline(context.run_dir);
+  if (context.json) {
+    offline["error"] = reply.problem;
+    offline["remedy"] = reply.remedy;
+    context.out << offline.dump(2) << '\n';
+    return kExitNoControl;
+  }
+  fail(context, kExitNoControl, reply.problem, reply.remedy);
+  context.out << offline_text(offline, context.style);
+  return kExitNoControl;
+}
+
+int show_drops(const Context& context, bool all) {
+  return with_answer(context, ApiClient(context.run_dir).get("/v1/drops"),
+                     [&](const json& drops) { return Shown{drops_text(drops, all, context.style)}; });
+}
+
+int reload(const Context& context) {
+  return with_answer(context, ApiClient(context.run_dir).post("/v1/reload", ""), [](const json& answer) {
+    return Shown{messages_text(answer) +
+                 fmt::format("configuration {} is in use\n", answer.value("config_version", 0))};
+  });
+}
+
+int check_config(const Context& context, const std::string& path, bool elsewhere) {
+  const ConfigResult result = load_config(path, !elsewhere);
+  if (context.json) {
+    context.out << json{{"valid", result.config.has_value()},
+                        {"path", path},
+                        {"messages", messages_json(result)}}
+                       .dump(2)
+                << '\n';
+  } else {
+    context.err << format_messages(result, path);
+    if (result.config) {
+      context.out << fmt::format("{}: good (services: {}, pools: {})\n", path, result.config->services.size(),
+                                 result.config->pools.size());
+    }
+  }
+  return result.config ? kExitWell : kExitFailed;
+}
+
+int show_effective(const Context& context, const std::string& path) {
+  std::string text;
+  if (path.empty()) {
+    const ApiReply reply = ApiClient(context.run_dir).get("/v1/config/effective");
+    if (!reply.ok()) return with_answer(context, reply, [](const json&) { return Shown{}; });
+    text = reply.body;
+  } else {
+    const ConfigResult result = load_config(path, false);
+    if (!context.json) context.err << format_messages(result, path);
+    if (!result.config) {
+      if (context.json) context.out << json{{"messages", messages_json(result)}}.dump(2) << '\n';
+      return kExitFailed;
+    }
+    text = result.effective;
+  }
+  context.out << (context.json ? json{{"effective", text}}.dump(2) + "\n" : text);
+  return kExitWell;
+}
+
+int explain(const Context& context, const std::string& client, const std::string& service,
+            const std::string& listen) {
+  std::string problem;
+  const auto endpoint = parse_endpoint(client, 0, problem);
+  if (!endpoint) return fail(context, kExitUsage, problem, "");
+  if (!is_good_name(service, problem)) return fail(context, kExitUsage, problem, "");
+  std::string target = fmt::format("/v1/explain?client={}&service={}", to_string(endpoint->address), service);
+  if (endpoint->port != 0) target += fmt::format("&port={}", endpoint->port);
+  if (!listen.empty()) {
+    const auto listener = parse_endpoint(listen, std::nullopt, problem);
+    if (!listener) return fail(context, kExitUsage, problem, "");
+    // Brackets must be encoded (RFC 3986 section 3.2.2); an address has nothing else that must.
+    target += listener->address.is_v4()
+                  ? fmt::format("&listen={}", format_endpoint(*listener))
+                  : fmt::format("&listen=%5B{}%5D:{}", to_string(listener->address), listener->port);
+  }
+  return with_answer(context, ApiClient(context.run_dir).get(target),
+                     [&](const json& answer) { return Shown{explain_text(answer, context.style)}; });
+}
+
+int change_backend(const Context& context, const std::string& verb, const std::string& backend,
+                   const std::string& why, bool force) {
+  const size_t slash = backend.find('/');
+  const std::string pool = slash == std::string::npos ? "-" : backend.substr(0, slash);
+  const std::string name = slash == std::string::npos ? backend : backend.substr(slash + 1);
+  std::string problem;
+  if ((pool != "-" && !is_good_name(pool, problem)) || !is_good_name(name, problem)) {
+    return fail(context, kExitUsage, problem, "write BACKEND or POOL/BACKEND");
+  }
+  const std::string body =
+      json{{"why", why}, {"force", force}}.dump(-1, ' ', false, json::error_handler_t::replace);
+  const ApiReply reply =
+      ApiClient(context.run_dir).post(fmt::format("/v1/backends/{}/{}/{}", pool, name, verb), body);
+  return with_answer(context, reply, [&](const json& answer) {
+    const std::string admin = answer.value("admin", "");
+    const std::string left =
+        fmt::format("; it has {} connections", format_count(answer.value("flows", uint64_t{0})));
+    const std::string words = admin == "active"    ? "is active again"
+                              : admin == "drained" ? "is drained: new connections go elsewhere" + left
+                                                   : "is held: nothing new goes there" + left;
+    return Shown{
+        fmt::format("{} of pool {} {}\n", answer.value("backend", name), answer.value("pool", pool), words)};
+  });
+}
+
+int show_version(const Context& context) {
+  const std::string version = PORTICO_VERSION;
+  context.out << (context.json ? json{{"version", version}}.dump(2) + "\n" : "portico " + version + "\n");
+  return kExitWell;
+}
+
+}  // namespace portico::cli

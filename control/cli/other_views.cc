@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "control/cli/views.h"
+
+namespace portico::cli {
+
+namespace {
+
+using nlohmann::json;
+
+// The object under a key, or null if it is missing, null or something else.
+const json* object_at(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_object() ? &*found : nullptr;
+}
+
+std::string text_at(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+std::string client_text(const json& explanation) {
+  const std::string address = text_at(explanation, "client");
+  const auto port = explanation.find("client_port");
+  if (port == explanation.end() || !port->is_number_unsigned() || *port == 0) return address;
+  return fmt::format("{}:{}", address.find(':') == std::string::npos ? address : "[" + address + "]",
+                     port->get<unsigned>());
+}
+
+std::string flow_words(const json& flow) {
+  std::string words = fmt::format("{}{}, idle {}, worker {}", flow.value("state", ""),
+                                  flow.value("probationary", false) ? " (on probation)" : "",
+                                  format_age(flow.value("idle_ms", int64_t{0})), flow.value("worker", 0));
+  const std::string nat = text_at(flow, "nat");
+  return nat.empty() ? words : words + ", from " + nat;
+}
+
+std::string hop_words(const json& hop) {
+  std::string words = hop.value("address", "");
+  words += hop.value("resolved", false) ? " at " + hop.value("mac", "") : " (its MAC address is not known)";
+  words += " on " + hop.value("port", "");
+  if (const int vlan = hop.value("vlan", 0); vlan != 0) words += fmt::format(" VLAN {}", vlan);
+  return words;
+}
+
+}  // namespace
+
+std::string explain_text(const json& explanation, const Style& style) {
+  using enum Table::Align;
+  Table table({left, left});
+  const bool allowed = explanation.value("allowed", true);
+  table.add({{"access"},
+             {allowed ? "allowed" : "denied: the client is in no prefix of `allow`",
+              allowed ? Colour::good : Colour::bad}});
+  const json* flow = object_at(explanation, "flow");
+  table.add({{"flow"}, {flow != nullptr ? flow_words(*flow) : "none"}});
+  const std::string backend = text_at(explanation, "backend");
+  const std::string slot =
+      explanation.contains("slot") && explanation["slot"].is_number_unsigned() && flow == nullptr
+          ? fmt::format(" (slot {})", format_count(explanation["slot"].get<uint64_t>()))
+          : "";
+  table.add({{"backend"},
+             {backend.empty() ? "none" : backend + slot, backend.empty() ? Colour::bad : Colour::none}});
+  if (const std::string why = text_at(explanation, "why"); !why.empty()) table.add({{"why"}, {why}});
+  if (const json* hop = object_at(explanation, "next_hop")) table.add({{"next hop"}, {hop_words(*hop)}});
+  if (const json* hop = object_at(explanation, "return_hop")) table.add({{"return"}, {hop_words(*hop)}});
+  return fmt::format("{} to {} {} ({})\n", client_text(explanation), text_at(explanation, "service"),
+                     text_at(explanation, "listen"), text_at(explanation, "mode")) +
+         table.print(style, "  ");
+}
+
+std::string drops_text(const json& drops, bool all, const Style& style) {
+  using enum Table::Align;
+  Table table({left, right, right, left});
+  table.add({{"REASON"}, {"PACKETS"}, {"PER s"}, {"MEANING"}});
+  bool any = false;
+  for (const json& drop : drops.value("drops", json::array())) {
+    const uint64_t packets = drop.value("packets", uint64_t{0});
+    if (packets == 0 && !all) continue;
+    any = true;
+    const double rate = drop.value("per_second", 0.0);
+    table.add({{drop.value("name", ""), rate >= 0.05 ? Colour::warning : Colour::none},
+               {format_count(packets)},
+               {format_rate(rate)},
+               {drop.value("text", ""), Colour::faint}});
+  }
+  std::string out = any ? table.print(style) : "no packet was dropped\n";
+  if (!drops.value("working", true)) {
+    out += style.paint(Colour::bad, "! the dataplane does not work; these are its last counters") + "\n";
+  }
+  return out;
+}
+
+}  // namespace portico::cli

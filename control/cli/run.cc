@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <functional>
+#include <ostream>
+
+#include "control/cli/commands.h"
+
+namespace portico::cli {
+
+namespace {
+
+constexpr char kExitStatuses[] =
+    "Exit status: 0 well, 1 served but degraded, 2 unserved (status only); 3 control is not there; 4 "
+    "refused, failed\n"
+    "or an error in the configuration; 64 wrong command line. docs/cli.md says more.";
+
+// What the command line says.
+struct Arguments {
+  std::string run_dir = "/run/portico";
+  bool json = false, all = false, elsewhere = false, effective = false, force = false;
+  std::string file, client, service, listen, backend, why;
+};
+
+using Action = std::function<int(const Context&)>;
+
+// A command whose action is taken if it is the one on the command line.
+CLI::App* add(CLI::App& app, Action& chosen, const char* name, const char* text, Action action) {
+  CLI::App* command = app.add_subcommand(name, text);
+  command->fallthrough();
+  command->callback([&chosen, action = std::move(action)] { chosen = action; });
+  return command;
+}
+
+void add_views(CLI::App& app, Action& chosen, Arguments& args) {
+  add(app, chosen, "status", "Services, pools and backends: who is up, who carries what, what is wrong",
+      show_status);
+  CLI::App* drops = add(app, chosen, "drops", "Packets that were dropped, by reason, with what each means",
+                        [&](const Context& context) { return show_drops(context, args.all); });
+  drops->add_flag("--all", args.all, "Also the reasons that no packet had");
+  CLI::App* why =
+      add(app, chosen, "explain", "Where a client's connection goes, or would go, and why",
+          [&](const Context& context) { return explain(context, args.client, args.service, args.listen); });
+  why->add_option("CLIENT", args.client,
+                  "The client: ADDRESS or ADDRESS:PORT; IPv6 with port as [ADDRESS]:PORT")
+      ->required();
+  why->add_option("SERVICE", args.service, "The service's name")->required();
+  why->add_option("--listen", args.listen, "Which of the service's listeners, as ADDRESS:PORT");
+}
+
+void add_configuration(CLI::App& app, Action& chosen, Arguments& args) {
+  add(app, chosen, "reload",
+      "Apply the changed configuration file as a difference; with any error, nothing changes", reload);
+  CLI::App* check =
+      add(app, chosen, "check-config", "List all mistakes of a configuration file, without using it",
+          [&](const Context& context) { return check_config(context, args.file, args.elsewhere); });
+  check->add_option("FILE", args.file, "The configuration file")->required();
+  check->add_flag(
+      "--elsewhere", args.elsewhere,
+      "The file is for another host: do not look for its interfaces, CPUs and credentials files here");
+  CLI::App* config =
+      add(app, chosen, "config", "Print the configuration with every default and where each value is from",
+          [&](const Context& context) { return show_effective(context, args.file); });
+  config->add_flag("--effective", args.effective, "What the configuration comes to (contains the hash key)")
+      ->required();
+  config->add_option("FILE", args.file, "A file; without one, what control uses now");
+}
+
+void add_backend_commands(CLI::App& app, Action& chosen, Arguments& args) {
+  const std::pair<const char*, const char*> commands[] = {
+      {"drain", "Send new connections elsewhere; those under way stay. Survives a restart of control"},
+      {"hold", "The same, and do not use the backend even when all others are down"},
+      {"resume", "End drain or hold"}};
+  for (const auto& [verb, text] : commands) {
+    CLI::App* command = add(app, chosen, verb, text, [&args, verb = verb](const Context& context) {
+      return change_backend(context, verb, args.backend, args.why, args.force);
+    });
+    command->add_option("BACKEND", args.backend, "The backend's name, or POOL/NAME")->required();
+    command->add_option("--why", args.why, "A word for whoever looks at the status");
+    command->add_flag("--force", args.force, "Even if it is the last usable backend of its pool");
+  }
+}
+
+bool wants_colours(bool terminal) {
+  const char* no_color = std::getenv("NO_COLOR");  // https://no-color.org
+  return terminal && (no_color == nullptr || *no_color == '\0');
+}
+
+}  // namespace
+
+int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err, bool terminal) {
+  Arguments args;
+  Action chosen;
+  CLI::App app("Portico: look at and command the balancer", "portico");
+  app.footer(kExitStatuses);
+  app.require_subcommand(1);
+  app.add_option("--run-dir", args.run_dir, "The instance's run directory")
+      ->envname("PORTICO_RUN_DIR")
+      ->capture_default_str();
+  app.add_flag("--json", args.json, "Print JSON (docs/api.md)");
+  add_views(app, chosen, args);
+  add_configuration(app, chosen, args);
+  add_backend_commands(app, chosen, args);
+  add(app, chosen, "version", "Print the version", show_version);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e, out, err) == 0 ? kExitWell : kExitUsage;
+  }
+  return chosen(Context{args.run_dir, args.json, Style(!args.json && wants_colours(terminal)), out, err});
+}
+
+}  // namespace portico::cli

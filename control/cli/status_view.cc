@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "control/cli/views.h"
+
+namespace portico::cli {
+
+namespace {
+
+using nlohmann::json;
+
+std::string text(const json& object, const char* key) {
+  return object.value(key, "");
+}
+double real(const json& object, const char* key) {
+  return object.value(key, 0.0);
+}
+uint64_t whole(const json& object, const char* key) {
+  return object.value(key, uint64_t{0});
+}
+// A nested object or list; an empty one if it is missing.
+json nested(const json& object, const char* key) {
+  return object.value(key, json::object());
+}
+
+int64_t age_ms(const json& status, const json& object, const char* key) {
+  return status.value("now_ms", int64_t{0}) - object.value(key, int64_t{0});
+}
+
+std::string table_words(const json& table) {
+  const uint64_t published = whole(table, "published"), adopted = whole(table, "adopted");
+  if (published == 0) return "no table";
+  if (published == adopted) return fmt::format("table {} adopted", published);
+  if (adopted == 0) return fmt::format("table {} not adopted", published);
+  return fmt::format("table {} published, {} adopted", published, adopted);
+}
+
+std::string worker_words(const json& workers) {
+  std::string words = fmt::format("workers {}:", workers.size());
+  for (const json& worker : workers) words += " " + format_percent(real(worker, "busy"));
+  return words;
+}
+
+// One line: who, since when, and how it does.
+std::string head_line(const json& status, const Style& style) {
+  const json dataplane = nested(status, "dataplane"), drops = nested(status, "drops");
+  const bool working = dataplane.value("working", false);
+  std::string line = text(status, "instance") + "  ";
+  line += working ? "up " + format_age(age_ms(status, dataplane, "started_ms"))
+                  : style.paint(Colour::bad, "DATAPLANE DOWN");
+  line += fmt::format("   config {}   {}", whole(nested(status, "config"), "version"),
+                      table_words(nested(status, "table")));
+  if (!working) return line + "\n";
+  line += "   " + worker_words(nested(dataplane, "workers"));
+  if (const uint64_t ports = whole(dataplane, "nat_ports_total"); ports > 0) {
+    const double used = static_cast<double>(whole(dataplane, "nat_ports_used")) / static_cast<double>(ports);
+    line += "   NAT ports " + format_percent(used);
+  }
+  line += fmt::format("   drops {}/s", format_rate(real(drops, "per_second")));
+  const std::string top = text(drops, "top");
+  return line + (top.empty() ? "\n" : fmt::format(" ({})\n", top));
+}
+
+std::string warning_line(const std::string& words, const Style& style) {
+  return style.paint(Colour::warning, "! " + words) + "\n";
+}
+
+// What concerns the balancer as a whole.
+std::string general_warnings(const json& status, const Style& style) {
+  std::string out;
+  const json dataplane = nested(status, "dataplane"), table = nested(status, "table");
+  const std::string problem = text(dataplane, "text");
+  if (!dataplane.value("working", false)) {
+    out += style.paint(Colour::bad, "! the dataplane does not work: " +
+                                        (problem.empty() ? text(dataplane, "state") : problem)) +
+           "\n";
+  }
+  if (const uint64_t refused = whole(table, "refused"); refused > 0) {
+    out += style.paint(Colour::bad,
+                       fmt::format("! table {} was refused: {}", refused, text(table, "refused_text"))) +
+           "\n";
+  }
+  for (const json& port : nested(dataplane, "ports")) {
+    if (!port.value("link_up", true))
+      out += warning_line(fmt::format("port {} has no link", text(port, "name")), style);
+  }
+  for (const json& warning : nested(status, "warnings")) {
+    const std::string words = warning.get<std::string>();
+    if (problem.empty() || words != problem) out += warning_line(words, style);
+  }
+  return out;
+}
+
+Colour colour_of_level(const std::string& level) {
+  return level == "unserved" ? Colour::bad : level == "degraded" ? Colour::warning : Colour::none;
+}
+
+std::string services_text(const json& services, const Style& style) {
+  using enum Table::Align;
+  Table table({left, left, left, right, right, right});
+  table.add({{"SERVICE"}, {"LISTEN"}, {"MODE"}, {"FLOWS"}, {"NEW/s"}, {"BIT/s"}});
+  for (const json& service : services) {
+    bool first = true;
+    for (const json& listen : nested(service, "listen")) {
+      if (first) {
+        table.add({{text(service, "name"), colour_of_level(text(service, "level"))},
+                   {listen.get<std::string>()},
+                   {text(service, "mode")},
+                   {format_count(whole(service, "flows"))},
+                   {format_rate(real(service, "new_per_second"))},
+                   {format_bits(real(service, "bits_per_second"))}});
+      } else {
+        table.add({{}, {listen.get<std::string>()}});
+      }
+      first = false;
+    }
+  }
+  return table.print(style);
+}
+
+// "by alice: upgrade", as far as it is known.
+std::string admin_words(const json& status, const json& backend) {
+  std::string words = text(backend, "admin");
+  if (backend.value("admin_since_ms", int64_t{0}) > 0)
+    words += " " + format_age(age_ms(status, backend, "admin_since_ms"));
+  if (const std::string who = text(backend, "admin_who"); !who.empty()) words += " by " + who;
+  if (const std::string why = text(backend, "admin_why"); !why.empty()) words += ": " + why;
+  return words;
+}
+
+std::string backend_remark(const json& status, const json& backend) {
+  const std::string reason = text(backend, "reason");
+  std::string remark = reason.empty() ? fmt::format("{}/{} checks", whole(backend, "checks_passed"),
+                                                    whole(backend, "checks_total"))
+                                      : reason;
+  const std::string admin = text(backend, "admin");
+  if (!admin.empty() && admin != "active") remark += "   " + admin_words(status, backend);
+  if (whole(backend, "weight") == 0) remark += "   weight 0";
+  return remark;
+}
+
+std::string backends_text(const json& status, const json& backends, const Style& style) {
+  using enum Table::Align;
+  size_t widest = 5;
+  for (const json& backend : backends)
+    widest = std::max(widest, format_count(whole(backend, "flows")).size());
+  Table table({left, left, left, left, left}, "   ");
+  for (const json& backend : backends) {
+    const std::string health = text(backend, "health");
+    const bool up = health == "up", down = health == "down";
+    std::string state = up ? "UP  " : down ? "DOWN" : "WAIT";
+    if (backend.value("since_ms", int64_t{0}) > 0)
+      state += " " + format_age(age_ms(status, backend, "since_ms"));
+    table.add({{text(backend, "name")},
+               {state, up     ? Colour::good
+                       : down ? Colour::bad
+                              : Colour::warning},
+               {"share " + fmt::format("{:>4}", format_percent(real(backend, "share")))},
+               {fmt::format("flows {:>{}}", format_count(whole(backend, "flows")), widest)},
+               {backend_remark(status, backend)}});
+  }
+  return table.print(style, "  ");
+}
+
+std::string pool_text(const json& status, const json& pool, const Style& style) {
+  std::string line = fmt::format("{} {}/{} up", text(pool, "name"), whole(pool, "up"), whole(pool, "total"));
+  for (const json& warning : nested(pool, "warnings")) {
+    line += "   " + style.paint(colour_of_level(text(pool, "level")), "! " + warning.get<std::string>());
+  }
+  return line + "\n" + backends_text(status, nested(pool, "backends"), style);
+}
+
+}  // namespace
+
+std::string status_text(const json& status, const Style& style) {
+  std::string out = head_line(status, style) + general_warnings(status, style);
+  out += services_text(nested(status, "services"), style);
+  for (const json& pool : nested(status, "pools")) out += pool_text(status, pool, style);
+  return out;
+}
+
+}  // namespace portico::cli

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The API's answers (docs/api.md) as text for people. Pure functions; a field that is missing counts as
+// empty, one of another type throws nlohmann::json::exception.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "control/cli/format.h"
+
+namespace portico::cli {
+
+std::string status_text(const nlohmann::json& status, const Style& style);
+// `all`: also the reasons without packets.
+std::string drops_text(const nlohmann::json& drops, bool all, const Style& style);
+std::string explain_text(const nlohmann::json& explanation, const Style& style);
+
+}  // namespace portico::cli
