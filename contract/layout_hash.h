@@ -38,59 +38,52 @@ constexpr uint64_t mix(uint64_t hash, std::string_view text) {
 // Layout of the table file's structs.
 constexpr uint64_t table_struct_hash() {
   uint64_t hash = 0xcbf29ce484222325;
-// clang-format off: one line per struct and its fields
+  // One line per struct and its fields.
+  // clang-format off
 #define F(field) PORTICO_FIELD(TableHeader, field)
-  PORTICO_STRUCT(TableHeader)
-  F(magic)
-  F(abi_version) F(header_size) F(layout_hash) F(epoch) F(file_size) F(current) F(heartbeat_ns) F(control_pid)
+  PORTICO_STRUCT(TableHeader) F(magic) F(abi_version) F(header_size) F(layout_hash) F(epoch) F(file_size)
+    F(current) F(heartbeat_ns) F(control_pid)
 #undef F
 #define F(field) PORTICO_FIELD(BlockRef, field)
-      PORTICO_STRUCT(BlockRef) F(kind) F(id) F(count) F(offset) F(size) F(version) F(checksum)
+  PORTICO_STRUCT(BlockRef) F(kind) F(id) F(count) F(offset) F(size) F(version) F(checksum)
 #undef F
 #define F(field) PORTICO_FIELD(Directory, field)
-          PORTICO_STRUCT(Directory) F(checksum) F(generation) F(epoch) F(published_realtime_ns)
-              F(published_monotonic_ns) F(config_version) F(block_count) F(blocks)
+  PORTICO_STRUCT(Directory) F(checksum) F(generation) F(epoch) F(published_realtime_ns)
+    F(published_monotonic_ns) F(config_version) F(block_count) F(blocks)
 #undef F
 #define F(field) PORTICO_FIELD(SettingsRecord, field)
-                  PORTICO_STRUCT(SettingsRecord) F(hash_key) F(workers) F(flows) F(mbufs) F(idle)
-                      F(huge_pages) F(new_flow_rate) F(reset_rate) F(timeout_syn_ms) F(timeout_closing_ms) F(
-                          timeout_half_closed_ms) F(instance) F(worker_cpus)
+  PORTICO_STRUCT(SettingsRecord) F(hash_key) F(workers) F(flows) F(mbufs) F(idle) F(huge_pages)
+    F(new_flow_rate) F(reset_rate) F(timeout_syn_ms) F(timeout_closing_ms) F(timeout_half_closed_ms)
+    F(instance) F(worker_cpus)
 #undef F
 #define F(field) PORTICO_FIELD(PortRecord, field)
-                          PORTICO_STRUCT(PortRecord) F(name) F(devargs) F(queues) F(mtu)
+  PORTICO_STRUCT(PortRecord) F(name) F(devargs) F(queues) F(mtu)
 #undef F
 #define F(field) PORTICO_FIELD(ServiceRecord, field)
-                              PORTICO_STRUCT(ServiceRecord) F(id) F(pool) F(backend_port) F(access_list)
-                                  F(mode) F(affinity) F(affinity_prefix_v6) F(idle_timeout_ms) F(name)
+  PORTICO_STRUCT(ServiceRecord) F(id) F(pool) F(backend_port) F(access_list) F(mode) F(affinity)
+    F(affinity_prefix_v6) F(idle_timeout_ms) F(name)
 #undef F
 #define F(field) PORTICO_FIELD(ListenerRecord, field)
-                                      PORTICO_STRUCT(ListenerRecord) F(address) F(port) F(service)
+  PORTICO_STRUCT(ListenerRecord) F(address) F(port) F(service)
 #undef F
 #define F(field) PORTICO_FIELD(PoolRecord, field)
-                                          PORTICO_STRUCT(PoolRecord) F(id) F(disposition) F(lookup_size) F(
-                                              backend_count) F(usable_count) F(name)
+  PORTICO_STRUCT(PoolRecord) F(id) F(disposition) F(lookup_size) F(backend_count) F(usable_count) F(name)
 #undef F
 #define F(field) PORTICO_FIELD(BackendRecord, field)
-                                              PORTICO_STRUCT(BackendRecord) F(id) F(pool) F(weight)
-                                                  F(disposition) F(reset_count) F(reset_ports) F(next_hop_v4)
-                                                      F(next_hop_v6) F(address_v4) F(address_v6) F(name)
+  PORTICO_STRUCT(BackendRecord) F(id) F(pool) F(weight) F(disposition) F(reset_count) F(reset_ports)
+    F(next_hop_v4) F(next_hop_v6) F(address_v4) F(address_v6) F(name)
 #undef F
 #define F(field) PORTICO_FIELD(NextHopRecord, field)
-                                                          PORTICO_STRUCT(NextHopRecord) F(address) F(mac) F(
-                                                              source_mac) F(port) F(vlan) F(mtu) F(resolved)
+  PORTICO_STRUCT(NextHopRecord) F(address) F(mac) F(source_mac) F(port) F(vlan) F(mtu) F(resolved)
 #undef F
 #define F(field) PORTICO_FIELD(RouteRecord, field)
-                                                              PORTICO_STRUCT(RouteRecord) F(prefix) F(length)
-                                                                  F(on_link) F(next_hop) F(port)
+  PORTICO_STRUCT(RouteRecord) F(prefix) F(length) F(on_link) F(next_hop) F(port)
 #undef F
 #define F(field) PORTICO_FIELD(AccessRecord, field)
-                                                                      PORTICO_STRUCT(AccessRecord) F(prefix)
-                                                                          F(list) F(length) F(allow)
+  PORTICO_STRUCT(AccessRecord) F(prefix) F(list) F(length) F(allow)
 #undef F
 #define F(field) PORTICO_FIELD(NatRecord, field)
-                                                                              PORTICO_STRUCT(NatRecord)
-                                                                                  F(address) F(first_port)
-                                                                                      F(last_port)
+  PORTICO_STRUCT(NatRecord) F(address) F(first_port) F(last_port)
 #undef F
       // clang-format on
       return hash;
@@ -113,43 +106,36 @@ constexpr uint64_t table_enum_hash(uint64_t hash) {
 // Layout of the feedback file's structs, without the drop reasons' names.
 constexpr uint64_t feedback_struct_hash() {
   uint64_t hash = 0xcbf29ce484222325;
-// clang-format off: one line per struct and its fields
+  // One line per struct and its fields.
+  // clang-format off
 #define F(field) PORTICO_FIELD(FeedbackHeader, field)
-  PORTICO_STRUCT(FeedbackHeader)
-  F(magic)
-  F(abi_version) F(header_size) F(layout_hash) F(epoch) F(sequence) F(heartbeat_ns) F(pid)
-      F(start_realtime_ns) F(table_epoch) F(pending_generation) F(adopted_generation) F(adopted_monotonic_ns)
-          F(refused_generation) F(refused_count) F(refused_reason) F(state) F(worker_count) F(port_count)
-              F(tsc_hz) F(nat_ports_total) F(refused_text) F(version)
+  PORTICO_STRUCT(FeedbackHeader) F(magic) F(abi_version) F(header_size) F(layout_hash) F(epoch) F(sequence)
+    F(heartbeat_ns) F(pid) F(start_realtime_ns) F(table_epoch) F(pending_generation) F(adopted_generation)
+    F(adopted_monotonic_ns) F(refused_generation) F(refused_count) F(refused_reason) F(state)
+    F(worker_count) F(port_count) F(tsc_hz) F(nat_ports_total) F(refused_text) F(version)
 #undef F
 #define F(field) PORTICO_FIELD(WorkerFeedback, field)
-                  PORTICO_STRUCT(WorkerFeedback) F(heartbeat_ns) F(acked_generation) F(busy_cycles)
-                      F(total_cycles) F(rx_packets) F(tx_packets) F(handed_over) F(flows) F(flow_capacity)
-                          F(nat_ports_used) F(sleeps) F(cpu)
+  PORTICO_STRUCT(WorkerFeedback) F(heartbeat_ns) F(acked_generation) F(busy_cycles) F(total_cycles)
+    F(rx_packets) F(tx_packets) F(handed_over) F(flows) F(flow_capacity) F(nat_ports_used) F(sleeps) F(cpu)
 #undef F
 #define F(field) PORTICO_FIELD(ServiceFeedback, field)
-                              PORTICO_STRUCT(ServiceFeedback) F(flows) F(new_flows) F(packets_in) F(bytes_in)
-                                  F(packets_out) F(bytes_out) F(missed) F(resets_sent)
+  PORTICO_STRUCT(ServiceFeedback) F(flows) F(new_flows) F(packets_in) F(bytes_in) F(packets_out)
+    F(bytes_out) F(missed) F(resets_sent)
 #undef F
 #define F(field) PORTICO_FIELD(BackendFeedback, field)
-                                      PORTICO_STRUCT(BackendFeedback) F(flows) F(new_flows) F(packets_in)
-                                          F(bytes_in) F(packets_out) F(bytes_out) F(resets_received)
-                                              F(resets_sent) F(syn_repeats)
+  PORTICO_STRUCT(BackendFeedback) F(flows) F(new_flows) F(packets_in) F(bytes_in) F(packets_out)
+    F(bytes_out) F(resets_received) F(resets_sent) F(syn_repeats)
 #undef F
 #define F(field) PORTICO_FIELD(PortFeedback, field)
-                                                  PORTICO_STRUCT(PortFeedback) F(name) F(rx_packets)
-                                                      F(tx_packets) F(rx_missed) F(rx_errors) F(tx_errors)
-                                                          F(rx_no_mbuf) F(link_up) F(queues)
+  PORTICO_STRUCT(PortFeedback) F(name) F(rx_packets) F(tx_packets) F(rx_missed) F(rx_errors) F(tx_errors)
+    F(rx_no_mbuf) F(link_up) F(queues)
 #undef F
 #define F(field) PORTICO_FIELD(ResolveRequest, field)
-                                                              PORTICO_STRUCT(ResolveRequest) F(address)
-                                                                  F(requested_ns) F(port)
+  PORTICO_STRUCT(ResolveRequest) F(address) F(requested_ns) F(port)
 #undef F
 #define F(field) PORTICO_FIELD(Feedback, field)
-                                                                      PORTICO_STRUCT(Feedback) F(header)
-                                                                          F(drops) F(to_kernel) F(answered)
-                                                                              F(ports) F(workers) F(services)
-                                                                                  F(backends) F(resolve)
+  PORTICO_STRUCT(Feedback) F(header) F(drops) F(to_kernel) F(answered) F(ports) F(workers) F(services)
+    F(backends) F(resolve)
 #undef F
       // clang-format on
       return hash;
