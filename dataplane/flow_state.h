@@ -43,7 +43,7 @@ constexpr FlowState next_state(FlowState state, bool from_client, uint8_t flags,
   if (state == dead) return dead;
   if (flags & kRst) return reset;
   if (state == reset) {
-    if (reset_by_client != from_client) return reset;
+    if (reset_by_client != from_client || (flags & kSyn)) return reset;
     state = established;
   }
   const FlowState own_fin = from_client ? client_fin : server_fin;

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// Both modes, both families: what is rewritten, what is not, and where it goes.
+#include <gtest/gtest.h>
+
+#include "tests/packet/rig.h"
+#include "tests/support/sample_table.h"
+
+namespace portico::test {
+namespace {
+
+struct Ends {
+  const char *client, *vip, *nat;
+  std::string backend(int i) const {
+    return (std::string(vip) == kVip4 ? "198.18.1." : "2001:db8:1::") + std::to_string(i);
+  }
+};
+const Ends kV4{kClient4, kVip4, kNat4}, kV6{kClient6, kVip6, kNat6};
+
+class Forward : public testing::TestWithParam<Ends> {
+ protected:
+  Tcp from_client(uint16_t service_port, uint16_t port = 40000) {
+    return Tcp(GetParam().client, port, GetParam().vip, service_port);
+  }
+  Tcp from_backend(const Seen& sent) {
+    return Tcp(sent.destination, sent.destination_port, sent.source, sent.source_port);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Families, Forward, testing::Values(kV4, kV6),
+                         [](const auto& p) { return p.param.vip == std::string(kVip4) ? "v4" : "v6"; });
+
+TEST_P(Forward, DsrChangesTheEthernetHeaderAndTheTtlOnly) {
+  TableContent content = usual_content();
+  aim_at(content, 2);
+  Rig rig(content);
+  const Seen out = rig.send_one(from_client(kDsr).flags(kSynFlag).options({2, 4, 5, 0xb4}).payload("x"));
+  EXPECT_EQ(out.mac, "02:00:00:00:00:12");
+  EXPECT_EQ(out.own_mac, "02:00:00:00:00:02");
+  EXPECT_EQ(out.source, GetParam().client);
+  EXPECT_EQ(out.destination, GetParam().vip);
+  EXPECT_EQ(out.ttl, 63);
+  EXPECT_TRUE(out.checksums_right);
+  EXPECT_EQ(out.options, (Bytes{2, 4, 5, 0xb4}));
+  EXPECT_EQ(out.payload, "x");
+  EXPECT_EQ(rig.of_backend(2, &BackendFeedback::packets_in), 1u);
+  EXPECT_EQ(rig.of_service(1, &ServiceFeedback::flows), 1u);
+  EXPECT_EQ(rig.of_service(1, &ServiceFeedback::new_flows), 1u);
+}
+
+TEST_P(Forward, NatTranslatesBothDirections) {
+  TableContent content = usual_content();
+  content.services[1].backend_port = 8443;
+  aim_at(content, 3);
+  Rig rig(content);
+  const Seen in = rig.send_one(from_client(kNat).flags(kSynFlag).options({2, 4, 5, 0xb4}));
+  EXPECT_EQ(in.source, GetParam().nat);
+  EXPECT_GE(in.source_port, 1024);
+  EXPECT_EQ(in.destination, GetParam().backend(3));
+  EXPECT_EQ(in.destination_port, 8443);
+  EXPECT_EQ(in.mac, "02:00:00:00:00:13");
+  EXPECT_EQ(in.options, (Bytes{2, 4, 5, 0xb4}));
+  EXPECT_EQ(in.ttl, 63);
+  EXPECT_TRUE(in.checksums_right);
+  const Seen out = rig.send_one(from_backend(in).flags(kSynFlag).seq(77).ack(1001));
+  EXPECT_EQ(out.source, GetParam().vip);
+  EXPECT_EQ(out.source_port, kNat);
+  EXPECT_EQ(out.destination, GetParam().client);
+  EXPECT_EQ(out.destination_port, 40000);
+  EXPECT_EQ(out.mac, kGatewayMac);
+  EXPECT_TRUE(out.checksums_right);
+  const Seen data = rig.send_one(from_client(kNat).seq(1001).ack(78).payload("GET /odd"));
+  EXPECT_EQ(data.source_port, in.source_port);
+  EXPECT_TRUE(data.checksums_right);
+  EXPECT_EQ(data.payload, "GET /odd");
+  EXPECT_EQ(rig.of_service(2, &ServiceFeedback::packets_in), 2u);
+  EXPECT_EQ(rig.of_service(2, &ServiceFeedback::packets_out), 1u);
+  EXPECT_EQ(rig.of_backend(3, &BackendFeedback::packets_out), 1u);
+  EXPECT_EQ(rig.total(&WorkerCounters::nat_ports_used), 1u);
+}
+
+TEST_P(Forward, AWrongTcpChecksumStaysWrong) {
+  Rig rig(usual_content());
+  Bytes frame = from_client(kNat).flags(kSynFlag).payload("abcd");
+  frame.back() ^= 0x55;
+  const Seen out = rig.send_one(frame);
+  EXPECT_FALSE(out.checksums_right);
+}
+
+TEST_P(Forward, TagsFollowTheNextHop) {
+  TableContent content = usual_content();
+  aim_at(content, 1);
+  content.next_hops[1].vlan = 77;
+  Rig rig(content);
+  EXPECT_EQ(rig.send_one(from_client(kDsr).flags(kSynFlag)).vlan, 77);
+  const Seen tagged = rig.send_one(from_client(kNat).flags(kSynFlag).vlan(5));
+  EXPECT_EQ(tagged.vlan, 77);
+  EXPECT_TRUE(tagged.checksums_right);
+  const Seen reply = rig.send_one(from_backend(tagged).flags(kSynFlag).ack(1001).vlan(77));
+  EXPECT_EQ(reply.vlan, 0);
+  EXPECT_TRUE(reply.checksums_right);
+}
+
+TEST_P(Forward, AffinityClientIgnoresPorts) {
+  TableContent content = usual_content();
+  for (auto& s : content.services) s.affinity = static_cast<uint8_t>(Affinity::client);
+  Rig rig(content);
+  const std::string mac = rig.send_one(from_client(kDsr, 1).flags(kSynFlag)).mac;
+  for (uint16_t port = 2; port < 40; ++port) {
+    EXPECT_EQ(rig.send_one(from_client(kDsr, port).flags(kSynFlag)).mac, mac);
+    EXPECT_EQ(rig.send_one(from_client(kNat, port).flags(kSynFlag)).mac, mac);
+  }
+}
+
+TEST_P(Forward, FlowsKeepTheirBackendWhenTheTableChanges) {
+  for (const uint16_t port : {kDsr, kNat}) {
+    TableContent content = usual_content();
+    aim_at(content, 1);
+    Rig rig(content);
+    rig.send_one(from_client(port).flags(kSynFlag).seq(5));
+    aim_at(content, 2);
+    rig.adopt(content);
+    EXPECT_EQ(rig.send_one(from_client(port).seq(6).ack(1)).mac, "02:00:00:00:00:11");
+    EXPECT_EQ(rig.send_one(from_client(port).flags(kSynFlag).seq(5)).mac, "02:00:00:00:00:11")
+        << "a retransmission";
+    EXPECT_EQ(rig.send_one(from_client(port).flags(kSynFlag).seq(9)).mac, "02:00:00:00:00:11")
+        << "a live entry";
+    EXPECT_EQ(rig.send_one(from_client(port, 40001).flags(kSynFlag)).mac, "02:00:00:00:00:12")
+        << "a new flow";
+  }
+}
+
+TEST_P(Forward, RepeatedSynsAreCounted) {
+  TableContent content = usual_content();
+  aim_at(content, 1);
+  Rig rig(content);
+  for (int i = 0; i < 3; ++i) {
+    rig.send_one(from_client(kDsr).flags(kSynFlag).seq(5));
+    rig.send_one(from_client(kNat).flags(kSynFlag).seq(5));
+  }
+  EXPECT_EQ(rig.of_backend(1, &BackendFeedback::syn_repeats), 4u);
+  EXPECT_EQ(rig.of_backend(1, &BackendFeedback::new_flows), 2u);
+}
+
+TEST_P(Forward, AClosedFlowsSynChoosesAnew) {
+  TableContent content = usual_content();
+  aim_at(content, 1);
+  Rig rig(content);
+  for (const uint16_t port : {kDsr, kNat}) {
+    rig.send_one(from_client(port).flags(kSynFlag).seq(5));
+    rig.send_one(from_client(port).flags(kRstFlag).seq(6));
+  }
+  aim_at(content, 2);
+  rig.adopt(content);
+  EXPECT_EQ(rig.send_one(from_client(kNat).flags(kSynFlag).seq(5)).mac, "02:00:00:00:00:11") << "same ISN";
+  for (const uint16_t port : {kDsr, kNat})
+    EXPECT_EQ(rig.send_one(from_client(port).flags(kSynFlag).seq(99)).mac, "02:00:00:00:00:12");
+  EXPECT_EQ(rig.total(&WorkerCounters::flows), 2u);
+}
+
+TEST_P(Forward, ALaterPacketOfAnUnknownFlow) {
+  TableContent content = usual_content();
+  Rig rig(content);
+  EXPECT_EQ(rig.send(Bytes(from_client(kDsr).seq(5).ack(9))).size(), 1u) << "dsr goes by the table";
+  EXPECT_EQ(rig.of_service(1, &ServiceFeedback::missed), 1u);
+  const Seen reset = rig.send_one(from_client(kNat).seq(5).ack(9));
+  EXPECT_EQ(reset.flags, kRstFlag);
+  EXPECT_EQ(reset.seq, 9u);
+  EXPECT_EQ(reset.source, GetParam().vip);
+  EXPECT_EQ(reset.destination, GetParam().client);
+  EXPECT_EQ(reset.destination_port, 40000);
+  EXPECT_EQ(reset.mac, "02:00:00:00:00:cc") << "it goes the way the packet came";
+  EXPECT_TRUE(reset.checksums_right);
+  EXPECT_EQ(rig.of_service(2, &ServiceFeedback::missed), 1u);
+  EXPECT_EQ(rig.of_service(2, &ServiceFeedback::resets_sent), 1u);
+  EXPECT_EQ(rig.drops(DropReason::unknown_flow), 1u);
+  EXPECT_EQ(rig.total(&WorkerCounters::answered), 1u);
+  EXPECT_TRUE(rig.send(Bytes(from_client(kNat).flags(kRstFlag).seq(5))).empty()) << "no RST for a RST";
+}
+
+TEST_P(Forward, WhatNobodySentThroughUsIsAnUnknownReply) {
+  Rig rig(usual_content());
+  EXPECT_TRUE(rig.send(Bytes(Tcp(GetParam().backend(1), kNat, GetParam().nat, 2000).ack(1))).empty());
+  EXPECT_EQ(rig.drops(DropReason::unknown_reply), 1u);
+  TableContent other = usual_content();
+  for (auto& n : other.nat) n.first_port = 3000;
+  rig.adopt(other);
+  EXPECT_TRUE(rig.send(Bytes(Tcp(GetParam().backend(1), kNat, GetParam().nat, 2000).ack(1))).empty());
+  EXPECT_EQ(rig.drops(DropReason::not_ours), 1u);
+}
+
+TEST_P(Forward, FragmentsOfOursAreDroppedByName) {
+  Rig rig(usual_content());
+  if (GetParam().vip == std::string(kVip4)) {
+    EXPECT_TRUE(rig.send(Bytes(from_client(kDsr).flags(kSynFlag).fragment(0x2000))).empty());
+    EXPECT_TRUE(rig.send(Bytes(from_client(kDsr).flags(kSynFlag).fragment(0x0010))).empty());
+  } else {
+    EXPECT_TRUE(rig.send(Bytes(from_client(kDsr).flags(kSynFlag).extension(44, {0, 1, 0, 0, 0, 1}))).empty());
+    EXPECT_TRUE(rig.send(Bytes(from_client(kDsr).flags(kSynFlag).extension(44, {1, 0, 0, 0, 0, 1}))).empty());
+  }
+  EXPECT_EQ(rig.drops(DropReason::fragment), 2u);
+}
+
+}  // namespace
+}  // namespace portico::test
