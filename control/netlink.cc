@@ -2,6 +2,7 @@
 #include "control/netlink.h"
 
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <cerrno>
 #include <cstring>
@@ -41,7 +42,11 @@ std::optional<NetlinkSocket> NetlinkSocket::open(uint32_t groups) {
   if (socket == nullptr) return std::nullopt;
   NetlinkSocket result(socket);
   if (mnl_socket_bind(socket, groups, MNL_SOCKET_AUTOPID) != 0) return std::nullopt;
-  if (groups != 0) {
+  if (groups == 0) {
+    // The kernel answers within the call; should it ever not, control must not stand still for good.
+    const timeval patience{.tv_sec = 10, .tv_usec = 0};
+    setsockopt(result.fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  } else {
     // Beyond net.core.rmem_max where we may; what does not fit is lost and read anew.
     if (setsockopt(result.fd(), SOL_SOCKET, SO_RCVBUFFORCE, &kNewsBufferSize, sizeof kNewsBufferSize) != 0)
       setsockopt(result.fd(), SOL_SOCKET, SO_RCVBUF, &kNewsBufferSize, sizeof kNewsBufferSize);
@@ -62,8 +67,9 @@ int NetlinkSocket::fd() const {
 
 int NetlinkSocket::request(NetlinkRequest& request, const NetlinkHandler& handler) {
   nlmsghdr* header = request.header();
-  // A dump ends by itself, everything else by its acknowledgement.
-  if ((header->nlmsg_flags & NLM_F_DUMP) == 0) header->nlmsg_flags |= NLM_F_ACK;
+  // A dump ends by itself, everything else by its acknowledgement. (One bit of NLM_F_DUMP alone is
+  // NLM_F_EXCL.)
+  if ((header->nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP) header->nlmsg_flags |= NLM_F_ACK;
   header->nlmsg_seq = ++sequence_;
   if (mnl_socket_sendto(socket_, header, header->nlmsg_len) < 0) return errno;
 
