@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/checks/health.h"
 
-#include <utility>  // Boost 1.74's awaitable.hpp uses it without including it
+#include "control/checks/coroutines.h"
 
 #include <fmt/format.h>
 #include <xxhash.h>

@@ -2,7 +2,7 @@
 // One probe of one target: a connection, for MySQL a login, and a verdict.
 #pragma once
 
-#include <utility>  // which Boost 1.74's awaitable.hpp uses without including it
+#include "control/checks/coroutines.h"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>

@@ -3,7 +3,7 @@
 // time limit while it goes on.
 #pragma once
 
-#include <utility>
+#include "control/checks/coroutines.h"
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>

@@ -2,7 +2,7 @@
 // Servers on loopback that follow a script, for tests of the health checks.
 #pragma once
 
-#include <utility>
+#include "control/checks/coroutines.h"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>

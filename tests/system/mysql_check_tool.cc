@@ -2,17 +2,18 @@
 // Runs one check's probes in a row and prints how many had which result, one line for each.
 // `bare` is what a simple checker of another make does: connect, close.
 //   mysql-check-tool bare|tcp|mysql TARGET PORT SOURCE COUNT TIMEOUT_MS [USER PASSWORD]
+#include "control/checks/coroutines.h"
+
 #include <fmt/format.h>
 
-#include <cstdlib>
-#include <map>
-
-#include "control/checks/probe.h"
-// Behind probe.h, which includes what Boost 1.74 forgets.
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cstdlib>
+#include <map>
+
+#include "control/checks/probe.h"
 
 namespace {
 
