@@ -6,8 +6,10 @@
 namespace portico {
 
 std::vector<std::string> eal_arguments(const EalRequest& request) {
-  // --in-memory: no file survives a crash, so huge pages return at once and nothing stale stops a restart.
-  std::vector<std::string> arguments = {"portico-dataplane", "--in-memory",
+  // Neither leaves a file behind, so that nothing stale stops a restart and huge pages return at once.
+  // DPDK refuses --in-memory together with --no-huge.
+  std::vector<std::string> arguments = {"portico-dataplane",
+                                        request.huge_pages ? "--in-memory" : "--no-shconf",
                                         "--file-prefix=" + request.file_prefix};
 
   // One EAL core, "0@(2,3)": id 0 floats over these CPUs. Workers are our own threads, registered later.
@@ -35,6 +37,8 @@ std::vector<std::string> eal_arguments(const EalRequest& request) {
     if (port.kind != PortKind::pci) continue;
     arguments.push_back("--allow=" + port.device + (port.arguments.empty() ? "" : "," + port.arguments));
   }
+  // The first pattern that fits decides. Telemetry warns on every start that it has no legacy socket.
+  arguments.push_back("--log-level=lib.telemetry:error");
   arguments.push_back(std::string("--log-level=*:") +
                       (request.log_level == LogLevel::debug ? "info" : "warning"));
   return arguments;

@@ -74,7 +74,12 @@ void open_ports(const StartPlan& plan, const std::vector<rte_mempool*>& pools, P
   for (size_t i = 0; i < plan.ports.size(); ++i) {
     const PortPlan& port = plan.ports[i];
     const bool is_steered = port.kind == PortKind::kernel_interface;
-    if (is_steered) throw_failure(Steering::detach_orphan(port.interface));
+    // A dead dataplane's program drops what it steered, on a net_af_packet port, too.
+    const auto failure = port.interface.empty() ? std::nullopt : Steering::detach_orphan(port.interface);
+    if (is_steered)
+      throw_failure(failure);
+    else if (failure)
+      log_warning(*failure);
     ports.open(port, plan.workers, plan.mtus[i], pools);
     if (is_steered) throw_failure(steering.attach(port.interface));
   }

@@ -118,11 +118,10 @@ void answer_drops(Telemetry& telemetry, std::string_view, TelemetryObject& out) 
 void answer_workers(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out) {
   const auto first = first_index(parameters, out);
   if (!first) return;
-  TelemetryList list;
   telemetry.report().read([&](const Feedback& feedback, const ExtraCounters&) {
     add_page(*first, feedback.header.worker_count, out, [&](size_t index) {
       const WorkerFeedback& worker = feedback.workers[index];
-      list.append([&](TelemetryObject& object) {
+      out.add_object(std::to_string(index), [&](TelemetryObject& object) {
         object.add("index", index);
         object.add("cpu", worker.cpu);
         object.add("heartbeat_ns", worker.heartbeat_ns);
@@ -139,15 +138,13 @@ void answer_workers(Telemetry& telemetry, std::string_view parameters, Telemetry
       });
     });
   });
-  list.move_into(out, "workers");
 }
 
 void answer_ports(Telemetry& telemetry, std::string_view, TelemetryObject& out) {
-  TelemetryList list;
   telemetry.report().read([&](const Feedback& feedback, const ExtraCounters&) {
     for (uint32_t index = 0; index < feedback.header.port_count; ++index) {
       const PortFeedback& port = feedback.ports[index];
-      list.append([&](TelemetryObject& object) {
+      out.add_object(std::to_string(index), [&](TelemetryObject& object) {
         object.add("name", field_text(port.name));
         object.add("queues", port.queues);
         object.add("link_up", port.link_up);
@@ -160,22 +157,20 @@ void answer_ports(Telemetry& telemetry, std::string_view, TelemetryObject& out) 
       });
     }
   });
-  list.move_into(out, "ports");
 }
 
 void answer_resolve(Telemetry& telemetry, std::string_view, TelemetryObject& out) {
-  TelemetryList list;
   telemetry.report().read([&](const Feedback& feedback, const ExtraCounters&) {
+    uint32_t index = 0;
     for (const ResolveRequest& request : feedback.resolve) {
       if (request.requested_ns == 0) continue;
-      list.append([&](TelemetryObject& object) {
+      out.add_object(std::to_string(index++), [&](TelemetryObject& object) {
         object.add("address", to_string(request.address));
         object.add("port", request.port);
         object.add("requested_ns", request.requested_ns);
       });
     }
   });
-  list.move_into(out, "resolve");
 }
 
 void answer_services(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out) {
@@ -183,11 +178,10 @@ void answer_services(Telemetry& telemetry, std::string_view parameters, Telemetr
   const auto snapshot = telemetry.adoption().snapshot();
   if (!first || snapshot == nullptr) return;
   const auto records = snapshot->services->records<ServiceRecord>();
-  TelemetryList list;
   telemetry.report().read([&](const Feedback& feedback, const ExtraCounters&) {
     add_page(*first, records.size(), out, [&](size_t index) {
       const ServiceFeedback& service = feedback.services[records[index].id];
-      list.append([&](TelemetryObject& object) {
+      out.add_object(std::to_string(records[index].id), [&](TelemetryObject& object) {
         object.add("id", records[index].id);
         object.add("name", field_text(records[index].name));
         object.add("flows", service.flows);
@@ -201,7 +195,6 @@ void answer_services(Telemetry& telemetry, std::string_view parameters, Telemetr
       });
     });
   });
-  list.move_into(out, "services");
 }
 
 void answer_backends(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out) {
@@ -212,11 +205,10 @@ void answer_backends(Telemetry& telemetry, std::string_view parameters, Telemetr
   for (const Snapshot::Pool& pool : snapshot->pools) {
     for (const BackendRecord& backend : pool.backends->records<BackendRecord>()) records.push_back(&backend);
   }
-  TelemetryList list;
   telemetry.report().read([&](const Feedback& feedback, const ExtraCounters&) {
     add_page(*first, records.size(), out, [&](size_t index) {
       const BackendFeedback& backend = feedback.backends[records[index]->id];
-      list.append([&](TelemetryObject& object) {
+      out.add_object(std::to_string(records[index]->id), [&](TelemetryObject& object) {
         object.add("id", records[index]->id);
         object.add("name", field_text(records[index]->name));
         object.add("pool", records[index]->pool);
@@ -232,7 +224,6 @@ void answer_backends(Telemetry& telemetry, std::string_view parameters, Telemetr
       });
     });
   });
-  list.move_into(out, "backends");
 }
 
 }  // namespace portico

@@ -10,8 +10,9 @@
 
 namespace portico {
 
-// DPDK cuts an answer at 16 KiB, so lists come in pages of this many; "next" is the first index of the next
-// page, absent after the last.
+// Lists are objects whose members are objects: by index, or by id for services and backends. DPDK cuts an
+// answer at 16 KiB, so they come in pages of this many; "next" is the first index of the next page, absent
+// after the last.
 inline constexpr size_t kTelemetryPage = 24;
 
 void answer_status(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);

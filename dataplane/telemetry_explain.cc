@@ -43,21 +43,19 @@ std::string pool_name(const Snapshot& snapshot, uint16_t id) {
 void add_next_hop(const Snapshot& snapshot, uint16_t index, const char* name, TelemetryObject& out) {
   const auto hops = snapshot.next_hops->records<NextHopRecord>();
   if (index >= hops.size()) return;
-  rte_tel_data* child = rte_tel_data_alloc();
-  if (child == nullptr) return;
   const NextHopRecord& hop = hops[index];
-  TelemetryObject object(child);
-  object.add("address", to_string(hop.address));
-  object.add("resolved", hop.resolved);
+  const auto ports = snapshot.ports->records<PortRecord>();
   char mac[18];
   std::snprintf(mac, sizeof mac, "%02x:%02x:%02x:%02x:%02x:%02x", hop.mac[0], hop.mac[1], hop.mac[2],
                 hop.mac[3], hop.mac[4], hop.mac[5]);
-  object.add("mac", std::string(mac));
-  object.add("vlan", hop.vlan);
-  object.add("mtu", hop.mtu);
-  const auto ports = snapshot.ports->records<PortRecord>();
-  if (hop.port < ports.size()) object.add("port", field_text(ports[hop.port].name));
-  out.add_child(name, child);
+  out.add_object(name, [&](TelemetryObject& object) {
+    object.add("address", to_string(hop.address));
+    object.add("resolved", hop.resolved);
+    object.add("mac", std::string(mac));
+    object.add("vlan", hop.vlan);
+    object.add("mtu", hop.mtu);
+    if (hop.port < ports.size()) object.add("port", field_text(ports[hop.port].name));
+  });
 }
 
 void add_service(const Snapshot& snapshot, uint16_t id, TelemetryObject& out) {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A JSON object or list for DPDK's telemetry, freed unless it is given away.
+// A JSON object for DPDK's telemetry.
 #pragma once
 
 #include <rte_telemetry.h>
 
 #include <cstdint>
 #include <string>
-#include <utility>
 
 namespace portico {
 
@@ -30,40 +29,15 @@ class TelemetryObject {
   void add(const char* name, const std::string& value) {
     rte_tel_data_add_dict_string(data_, name, telemetry_text(value).c_str());
   }
-  // `child` from rte_tel_data_alloc; taken over.
-  void add_child(const char* name, rte_tel_data* child) {
-    if (rte_tel_data_add_dict_container(data_, name, child, 0) != 0) rte_tel_data_free(child);
-  }
-
- private:
-  rte_tel_data* data_;
-};
-
-// A list of objects.
-class TelemetryList {
- public:
-  TelemetryList() : data_(rte_tel_data_alloc()) {
-    if (data_ != nullptr) rte_tel_data_start_array(data_, RTE_TEL_CONTAINER);
-  }
-  TelemetryList(const TelemetryList&) = delete;
-  TelemetryList& operator=(const TelemetryList&) = delete;
-  ~TelemetryList() {
-    if (data_ != nullptr) rte_tel_data_free(data_);
-  }
-
-  // Appends an object that `fill(TelemetryObject&)` fills.
+  // A member that is an object itself, filled by `fill(TelemetryObject&)`. DPDK 22.11 writes objects in
+  // objects, one level deep; lists of objects it leaves out.
   template <typename Fill>
-  void append(const Fill& fill) {
+  void add_object(const std::string& name, const Fill& fill) {
     rte_tel_data* child = rte_tel_data_alloc();
-    if (child == nullptr || data_ == nullptr) return;
+    if (child == nullptr) return;
     TelemetryObject object(child);
     fill(object);
-    if (rte_tel_data_add_array_container(data_, child, 0) != 0) rte_tel_data_free(child);
-  }
-
-  // Becomes a member of `parent`.
-  void move_into(TelemetryObject& parent, const char* name) {
-    if (data_ != nullptr) parent.add_child(name, std::exchange(data_, nullptr));
+    if (rte_tel_data_add_dict_container(data_, name.c_str(), child, 0) != 0) rte_tel_data_free(child);
   }
 
  private:

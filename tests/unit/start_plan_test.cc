@@ -128,6 +128,7 @@ TEST(EalArguments, WithoutHugePagesMemoryIsGivenInMegabytes) {
   ASSERT_NE(arguments.end(), at);
   EXPECT_EQ("77", *(at + 1));
   EXPECT_THAT(arguments, Contains("--no-huge"));
+  EXPECT_THAT(arguments, Not(Contains("--in-memory"))) << "DPDK refuses both together";
 }
 
 TEST(FilePrefix, IsOnePerRunDirectory) {
