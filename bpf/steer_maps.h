@@ -12,8 +12,9 @@
 #define STEER_NAT_MAP "nat"
 #define STEER_ADDRESSES_MAP "addresses"
 #define STEER_VERDICTS_MAP "verdicts"
-#define STEER_OWNER_MAP "owner" /* made and bound to the program by its owner; the program does not use it \
-                                 */
+#define STEER_OWNER_MAP                                                              \
+  "owner" /* made and bound to the program by its owner; the program does not use it \
+           */
 
 /* Room for two generations: new entries go in before stale ones leave. dataplane/steering.cc asserts the
  * relation to contract/limits.h. */
