@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <set>
 
 #include "control/config_names.h"
 #include "control/config_sections.h"
@@ -35,6 +35,7 @@ void read_allow(ConfigReader& reader, const YamlNode& node, const std::string& p
     return;
   }
   service.allow_any = false;
+  std::set<Prefix> seen;
   for (const YamlNode* item : read_items(reader, node, path)) {
     const std::string item_path = fmt::format("{}/#{}", path, service.allow.size());
     std::string text, problem;
@@ -42,7 +43,7 @@ void read_allow(ConfigReader& reader, const YamlNode& node, const std::string& p
     const auto prefix = parse_prefix(text, problem);
     if (!prefix) {
       reader.error(item->mark, problem + ", or `any`");
-    } else if (std::ranges::find(service.allow, *prefix) != service.allow.end()) {
+    } else if (!seen.insert(*prefix).second) {
       reader.error(item->mark, fmt::format("`{}` is listed twice; remove one of them", to_string(*prefix)));
     } else {
       service.allow.push_back(*prefix);

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "contract/limits.h"
 #include "control/config_text.h"
 
 namespace portico {
@@ -220,6 +221,31 @@ pools: {"1": {backends: {"NULL": 192.0.2.21}, checks: {"no": 80}}}
   const ConfigResult second = parse_config(first.effective, "test.yaml");
   ASSERT_TRUE(second.config) << format_messages(second, "effective") << first.effective;
   EXPECT_TRUE(*first.config == *second.config) << first.effective;
+}
+
+TEST(Config, LargestConfigurationOfTheContractIsRead) {
+  std::string text = "version: 1\ndataplane: {ports: [e0]}\nservices:\n";
+  for (int i = 0; i < 1024; ++i) {
+    const std::string n = std::to_string(i), low = std::to_string(i % 250 + 1),
+                      high = std::to_string(i / 250);
+    text += "  s" + n + ": {listen: 198.18." + high + "." + low + ":80, pool: p" + std::to_string(i % 256) +
+            ", mode: dsr-l2, allow: [";
+    for (int j = 0; j < 128; ++j) text += "10." + std::to_string(j) + "." + low + ".0/24, ";
+    text += "]}\n";
+  }
+  text += "pools:\n";
+  for (int i = 0; i < 256; ++i) {
+    text += "  p" + std::to_string(i) + ":\n    backends:\n";
+    for (int j = 1; j <= 16; ++j) {
+      const std::string n = std::to_string(j);
+      text += "      b" + n + ": 198.19." + std::to_string(i) + "." + n + "\n";
+    }
+  }
+  const Config config = parse_good(text);
+  EXPECT_EQ(config.services.size(), kMaxServices);
+  EXPECT_EQ(config.services.back().allow.size() * config.services.size(), kMaxAccessPrefixes);
+  EXPECT_EQ(config.pools.size(), kMaxPools);
+  EXPECT_EQ(config.pools.back().backends.size() * config.pools.size(), kMaxBackends);
 }
 
 TEST(Config, UnreadableFileIsOneMessage) {
