@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The hash index of a flow table: buckets of one cache line, 16 places of 32 bits each, which hold a tag (the
 // hash's bits that the reference leaves free) and a reference to an entry. Every key has two candidate
-// buckets; the first is taken while it has room. At the load of one half for which it is sized, nearly every
-// look-up needs the first bucket alone. Full keys are compared by the caller.
+// buckets; the first is taken while it has room to spare. At the load of one half for which it is sized,
+// nearly every look-up needs the first bucket alone. Full keys are compared by the caller.
 #pragma once
 
 #include <array>
@@ -53,14 +53,17 @@ class FlowIndex {
     return 0;
   }
 
-  // False if both buckets are full.
+  // False if both buckets are full, which at the intended load does not happen: once the first bucket is
+  // nearly full, the emptier of the two is taken (Azar et al., "Balanced allocations").
   bool insert(uint64_t hash, uint32_t reference) {
-    for (const uint32_t b : {first_bucket(hash), second_bucket(hash)}) {
-      for (uint32_t& place : buckets_[b]) {
-        if (place != 0) continue;
-        place = tag(hash) | reference;
-        return true;
-      }
+    Bucket& first = buckets_[first_bucket(hash)];
+    Bucket& second = buckets_[second_bucket(hash)];
+    const uint32_t used = places_used(first);
+    Bucket& chosen = used < kNearlyFull || used <= places_used(second) ? first : second;
+    for (uint32_t& place : chosen) {
+      if (place != 0) continue;
+      place = tag(hash) | reference;
+      return true;
     }
     return false;
   }
@@ -89,6 +92,13 @@ class FlowIndex {
  private:
   using Bucket = std::array<uint32_t, kPlaces>;  // 0: empty
   static_assert(sizeof(Bucket) == 64);
+  static constexpr uint32_t kNearlyFull = 14;
+
+  static uint32_t places_used(const Bucket& bucket) {
+    uint32_t used = 0;
+    for (const uint32_t place : bucket) used += place != 0;
+    return used;
+  }
 
   uint32_t reference_mask() const { return (1u << reference_bits_) - 1; }
   // The tag in its place. It and the two buckets come from different bits of the hash.

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/flow_table.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <random>
+#include <unordered_map>
+
+#include "dataplane/checksum.h"
+#include "dataplane/nat_flows.h"
+#include "dataplane/prefix_map.h"
+
+namespace portico {
+namespace {
+
+constexpr HashKey kKey{{11, 22}};
+
+DsrEntry<V4> entry_of(uint32_t client) {
+  DsrEntry<V4> e{};
+  e.client = client;
+  e.vitals = Vitals(FlowState::established, false, 0);
+  return e;
+}
+uint64_t hash_of(uint32_t client) {
+  return V4::hash(kKey, client, 0, 0, 0);
+}
+
+uint32_t find(const FlowTable<DsrEntry<V4>>& table, uint32_t client) {
+  const uint64_t hash = hash_of(client);
+  return table.find(hash, table.candidate(hash), [&](const auto& e) { return e.client == client; });
+}
+
+TEST(FlowTable, BytesPerFlow) {
+  std::printf("bytes per flow, index included: dsr v4 %u, v6 %u; nat v4 %u, v6 %u\n",
+              FlowTable<DsrEntry<V4>>::kBytesPerFlow, FlowTable<DsrEntry<V6>>::kBytesPerFlow,
+              FlowTable<NatEntry<V4>>::kBytesPerFlow, FlowTable<NatEntry<V6>>::kBytesPerFlow);
+  EXPECT_LE(FlowTable<DsrEntry<V4>>::kBytesPerFlow, 32u);
+  EXPECT_LE(FlowTable<DsrEntry<V6>>::kBytesPerFlow, 64u);
+  EXPECT_LE(FlowTable<NatEntry<V4>>::kBytesPerFlow, 80u);
+  EXPECT_LE(FlowTable<NatEntry<V6>>::kBytesPerFlow, 160u);
+}
+
+TEST(FlowTable, HoldsItsWholeCapacity) {
+  constexpr uint32_t kFlows = 100000;
+  FlowTable<DsrEntry<V4>> table(kFlows, false, -1);
+  for (uint32_t i = 1; i <= kFlows; ++i) {
+    const uint32_t r = table.allocate();
+    ASSERT_NE(r, 0u);
+    table[r] = entry_of(i);
+    ASSERT_TRUE(table.insert_key(hash_of(i), r)) << i;
+  }
+  EXPECT_EQ(table.allocate(), 0u);
+  for (uint32_t i = 1; i <= kFlows; ++i) ASSERT_EQ(table[find(table, i)].client, i);
+  EXPECT_EQ(find(table, kFlows + 1), 0u);
+}
+
+TEST(FlowTable, AgreesWithAMapUnderRandomUse) {
+  FlowTable<DsrEntry<V4>> table(500, false, -1);
+  std::unordered_map<uint32_t, uint32_t> model;
+  std::mt19937 random(7);
+  for (int step = 0; step < 100000; ++step) {
+    const auto client = static_cast<uint32_t>(random() % 1000 + 1);
+    ASSERT_EQ(find(table, client), model.contains(client) ? model[client] : 0);
+    if (model.contains(client)) {
+      table.erase_key(hash_of(client), model[client]);
+      table.release(model[client]);
+      model.erase(client);
+    } else if (const uint32_t r = table.allocate()) {
+      table[r] = entry_of(client);
+      ASSERT_TRUE(table.insert_key(hash_of(client), r));
+      model[client] = r;
+    } else {
+      ASSERT_EQ(model.size(), 500u);
+    }
+    ASSERT_EQ(table.size(), model.size());
+  }
+}
+
+TEST(NatPorts, WorkersShareARangeWithoutOverlap) {
+  for (const uint32_t workers : {1u, 2u, 3u, 8u, 64u}) {
+    for (const uint16_t last : std::initializer_list<uint16_t>{1024, 1030, 65535}) {
+      const TableNat nat{{}, 1024, last};
+      std::vector<int> owners(65536);
+      for (uint32_t w = 0; w < workers; ++w) {
+        const PortShare share = port_share(nat, w, workers);
+        for (uint32_t i = 0; i < share.count; ++i) {
+          ++owners[share.port(i)];
+          EXPECT_EQ(port_owner(nat, share.port(i), workers), w);
+        }
+      }
+      for (uint32_t port = 0; port < 65536; ++port)
+        ASSERT_EQ(owners[port], port >= 1024 && port <= last) << port << " of " << workers;
+      EXPECT_EQ(port_owner(nat, 1023, workers), workers);
+    }
+  }
+}
+
+TEST(HalfOpenFlows, OldestFirstAndRemovableAnywhere) {
+  NatFlows<V4> flows(8, false, -1);
+  uint32_t r[4];
+  for (uint32_t& reference : r) {
+    reference = flows.allocate();
+    flows[reference].backend = 3;
+    flows.link_half_open(reference);
+  }
+  flows.unlink_half_open(r[1]);
+  flows.unlink_half_open(r[1]);
+  EXPECT_EQ(flows.half_open_count(3), 3u);
+  for (const uint32_t expected : {r[0], r[2], r[3]}) {
+    EXPECT_EQ(flows.oldest_half_open(3), expected);
+    flows.unlink_half_open(expected);
+  }
+  EXPECT_EQ(flows.oldest_half_open(3), 0u);
+}
+
+TEST(PrefixMap, AgreesWithASearchThroughAllPrefixes) {
+  std::mt19937 random(3);
+  std::vector<PrefixMap::Rule> rules;
+  const auto add = [&](const Address& a, uint8_t length) {
+    Prefix p{a, length};
+    const unsigned first_bit = a.is_v4() ? 96 : 0;
+    for (unsigned bit = first_bit + length; bit < 128; ++bit)
+      p.address.bytes[bit / 8] &= static_cast<uint8_t>(~(0x80u >> (bit % 8)));
+    for (const auto& rule : rules) {
+      if (rule.prefix == p) return;
+    }
+    rules.push_back({p, static_cast<uint32_t>(rules.size())});
+  };
+  const auto v4 = [&] { return Address::from_v4(htonl(0xc6120000u | static_cast<uint32_t>(random() & 0x1ffff))); };
+  const auto v6 = [&] {
+    Address a = Address::parse("2001:db8::").value();
+    for (size_t i = 4; i < 16; ++i) a.bytes[i] = random() % 4 == 0 ? static_cast<uint8_t>(random()) : 0;
+    return a;
+  };
+  for (int i = 0; i < 300; ++i) {
+    add(v4(), static_cast<uint8_t>(14 + random() % 19));
+    add(v6(), static_cast<uint8_t>(random() % 98 + 31));
+  }
+  add(Address::parse("255.255.255.255").value(), 32);
+  add(Address::parse("::").value(), 0);
+  const PrefixMap map(rules);
+  const auto expected = [&](const Address& a) {
+    uint32_t best = PrefixMap::kNoMatch;
+    int length = -1;
+    for (const auto& rule : rules) {
+      if (rule.prefix.contains(a) && rule.prefix.length > length)
+        best = rule.value, length = rule.prefix.length;
+    }
+    return best;
+  };
+  for (int i = 0; i < 5000; ++i) {
+    const Address a = v4(), b = v6();
+    ASSERT_EQ(map.find(a.v4()), expected(a)) << to_string(a);
+    ASSERT_EQ(map.find(V6::from(b)), expected(b)) << to_string(b);
+  }
+  EXPECT_EQ(map.find(0xffffffffu), expected(Address::from_v4(0xffffffffu)));
+  EXPECT_EQ(map.find(0u), PrefixMap::kNoMatch);
+  EXPECT_EQ(PrefixMap().find(1u), PrefixMap::kNoMatch);
+}
+
+TEST(FlowState, FollowsTheHandshakeAndBothCloses) {
+  using enum FlowState;
+  EXPECT_EQ(next_state(syn, true, kSyn, false), syn);
+  EXPECT_EQ(next_state(syn, true, kAck, false), established);
+  EXPECT_EQ(next_state(syn, false, kSyn | kAck, false), syn);
+  EXPECT_EQ(next_state(established, true, kFin | kAck, false), client_fin);
+  EXPECT_EQ(next_state(client_fin, true, kAck, false), client_fin);
+  EXPECT_EQ(next_state(client_fin, false, kFin | kAck, false), closing);
+  EXPECT_EQ(next_state(established, false, kFin | kAck, false), server_fin);
+  EXPECT_EQ(next_state(server_fin, true, kFin | kAck, false), closing);
+  EXPECT_EQ(next_state(closing, true, kAck, false), closing);
+  EXPECT_EQ(next_state(client_fin, true, kSyn, false), syn);
+  EXPECT_EQ(next_state(established, true, kSyn, false), established);
+  EXPECT_EQ(next_state(established, true, kRst, false), reset);
+  EXPECT_EQ(next_state(reset, true, kAck, true), established) << "its sender goes on: the RST was forged";
+  EXPECT_EQ(next_state(reset, false, kAck, true), reset) << "still under way";
+  EXPECT_EQ(next_state(reset, true, kSyn, true), reset);
+  EXPECT_EQ(next_state(dead, true, kAck, true), dead);
+}
+
+TEST(Clock, TicksWrapAndKeepTheirDistance) {
+  const Clock clock(2'600'000'000);
+  EXPECT_EQ(ticks_since(clock.tick(2'600'000'000ull * 100), clock.tick(2'600'000'000ull * 90)),
+            10000 / kTickMs);
+  EXPECT_EQ(ticks_since(3, kTickMask - 1), 5u);
+  EXPECT_EQ(ticks_of_ms(0), 1u);
+  EXPECT_EQ(ticks_of_ms(17), 2u);
+  EXPECT_LE(ticks_of_ms(UINT32_MAX), kTickMask);
+}
+
+TEST(Checksum, IncrementalEqualsFromScratch) {
+  std::mt19937 random(5);
+  for (int i = 0; i < 20000; ++i) {
+    uint8_t bytes[22];
+    for (uint8_t& b : bytes)
+      b = static_cast<uint8_t>(random() % 3 == 0 ? 0xff : random() % 3 == 0 ? 0 : random());
+    bytes[0] |= 1;  // not all zero
+    store(bytes + 20, static_cast<uint16_t>(~fold_sum(sum_bytes(bytes, 20))));
+    ASSERT_EQ(fold_sum(sum_bytes(bytes, 22)), 0xffff);
+    const auto old_word = load<uint64_t>(bytes + 4);
+    const uint64_t new_word = uint64_t{random()} << 32 | random();
+    store(bytes + 4, new_word);
+    const uint16_t delta = checksum_delta(sum_of(old_word), sum_of(new_word));
+    adjust_checksum(bytes + 20, delta);
+    ASSERT_EQ(fold_sum(sum_bytes(bytes, 22)), 0xffff);
+    store(bytes + 4, old_word);
+    adjust_checksum(bytes + 20, inverse_delta(delta));
+    ASSERT_EQ(fold_sum(sum_bytes(bytes, 22)), 0xffff);
+  }
+}
+
+}  // namespace
+}  // namespace portico
