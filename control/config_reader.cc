@@ -171,7 +171,7 @@ const Mark* MapFields::key_mark(std::string_view key) const {
 }
 
 const YamlNode* MapFields::find(std::string_view key) {
-  known_.push_back(key);
+  if (std::ranges::find(known_, key) == known_.end()) known_.push_back(key);
   return node_of(key);
 }
 

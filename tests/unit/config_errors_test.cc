@@ -65,7 +65,9 @@ const std::vector<Case> kTopCases = {
     {"NoServices", "@@version: 1\n", "`services` is missing"},
     {"UnknownKey", with_top("@@dataplan: {ports: [e0]}\n"),
      "unknown key `dataplan`; did you mean `dataplane`?"},
-    {"UnknownKeyFar", with_top("@@zebra: 1\n"), "unknown key `zebra`; the keys here are version"},
+    {"UnknownKeyFar", with_top("@@zebra: 1\n"),
+     "unknown key `zebra`; the keys here are version, instance, vip_address, hash_key, dataplane, nat, "
+     "services or pools"},
     {"RepeatedKey", with_top("instance: a\n@@instance: b\n"), "`instance` is already given on line 2"},
     {"BadInstance", with_top("instance: @@'a b'\n"), "is not a good name"},
     {"WrongWord", with_top("vip_address: @@manged\n"), "write managed or external (did you mean `managed`?)"},
