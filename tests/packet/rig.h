@@ -56,7 +56,9 @@ class Rig {
 
   // Gives frames to a worker in one burst and returns what leaves the rig, hand-overs included.
   std::vector<Seen> send(const std::vector<Bytes>& frames, uint32_t worker = 0);
-  std::vector<Seen> send(const Bytes& frame, uint32_t worker = 0) { return send(std::vector<Bytes>{frame}, worker); }
+  std::vector<Seen> send(const Bytes& frame, uint32_t worker = 0) {
+    return send(std::vector<Bytes>{frame}, worker);
+  }
   // The one frame that comes of it; throws if there is not exactly one.
   Seen send_one(const Bytes& frame, uint32_t worker = 0);
 

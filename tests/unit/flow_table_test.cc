@@ -127,7 +127,9 @@ TEST(PrefixMap, AgreesWithASearchThroughAllPrefixes) {
     }
     rules.push_back({p, static_cast<uint32_t>(rules.size())});
   };
-  const auto v4 = [&] { return Address::from_v4(htonl(0xc6120000u | static_cast<uint32_t>(random() & 0x1ffff))); };
+  const auto v4 = [&] {
+    return Address::from_v4(htonl(0xc6120000u | static_cast<uint32_t>(random() & 0x1ffff)));
+  };
   const auto v6 = [&] {
     Address a = Address::parse("2001:db8::").value();
     for (size_t i = 4; i < 16; ++i) a.bytes[i] = random() % 4 == 0 ? static_cast<uint8_t>(random()) : 0;
