@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/builder.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
 
 #include "contract/flow_hash.h"
@@ -52,7 +54,28 @@ BackendRecord retire(BackendRecord record, const Routing& routing) {
   return record;
 }
 
+template <typename Record>
+uint64_t hash_of(const std::vector<Record>& records, uint64_t seed) {
+  return XXH3_64bits_withSeed(records.data(), records.size() * sizeof(Record), seed + records.size());
+}
+
 }  // namespace
+
+uint64_t Builder::content_hash() const {
+  uint64_t hash = XXH3_64bits(&content_.settings, sizeof content_.settings);
+  hash = hash_of(content_.ports, hash);
+  hash = hash_of(content_.services, hash);
+  hash = hash_of(content_.listeners, hash);
+  for (const auto& pool : content_.pools) {
+    hash = XXH3_64bits_withSeed(&pool.record, sizeof pool.record, hash);
+    hash = hash_of(pool.backends, hash);
+    hash = hash_of(pool.lookup, hash);
+  }
+  hash = hash_of(content_.next_hops, hash);
+  hash = hash_of(content_.routes, hash);
+  hash = hash_of(content_.access, hash);
+  return hash_of(content_.nat, hash);
+}
 
 void Builder::recover(const Snapshot& snapshot) {
   for (const auto& pool : snapshot.pools) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "contract/snapshot.h"
@@ -42,9 +43,12 @@ class Builder {
   // CLOCK_MONOTONIC: when the content changes by itself, because flows that may finish no longer may.
   std::optional<uint64_t> next_change_ns() const { return next_change_ns_; }
 
+  // A hash of the content but for config_version: the same hash is the same table.
+  uint64_t content_hash() const;
+
   // What was decided for a pool; for status. nullptr: never built.
   const PoolDecision* decision(uint16_t pool) const;
-  // How flows of a backend are treated; for status.
+  // As the last build() returned it.
   const TableContent& content() const { return content_; }
 
  private:

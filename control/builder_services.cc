@@ -46,17 +46,21 @@ ServiceRecord build_service(const ServiceConfig& service, const Ids& ids) {
   return r;
 }
 
-// A service's access list has the service's id.
+AccessRecord access_record(uint16_t list, const Prefix& prefix, bool allow) {
+  AccessRecord record{};
+  record.prefix = prefix.address;
+  record.list = list;
+  record.length = prefix.length;
+  record.allow = allow ? 1 : 0;
+  return record;
+}
+
+// A service's access list has the service's id. One that admits nobody says so: a list has at least one
+// entry.
 void build_access(const ServiceConfig& service, uint16_t list, std::vector<AccessRecord>& access) {
   if (service.allow_any) return;
-  for (const Prefix& prefix : service.allow) {
-    AccessRecord record{};
-    record.prefix = prefix.address;
-    record.list = list;
-    record.length = prefix.length;
-    record.allow = 1;
-    access.push_back(record);
-  }
+  if (service.allow.empty()) access.push_back(access_record(list, {Address::from_v4(0), 0}, false));
+  for (const Prefix& prefix : service.allow) access.push_back(access_record(list, prefix, true));
 }
 
 // Sorts by a key and leaves out what has a key that was there already.

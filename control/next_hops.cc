@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "contract/validate.h"
+
 namespace portico {
 namespace {
 
@@ -15,6 +17,10 @@ std::optional<uint16_t> port_of(const std::string& interface, const std::vector<
   return static_cast<uint16_t>(it - interfaces.begin());
 }
 
+bool is_unicast(const MacAddress& mac) {
+  return (mac[0] & 1) == 0 && mac != MacAddress{};
+}
+
 NextHopRecord to_record(const NextHop& hop, uint16_t port) {
   NextHopRecord record{};
   record.address = hop.neighbour;
@@ -22,8 +28,8 @@ NextHopRecord to_record(const NextHop& hop, uint16_t port) {
   std::memcpy(record.source_mac, hop.source_mac.data(), sizeof record.source_mac);
   record.port = port;
   record.vlan = hop.vlan;
-  record.mtu = hop.mtu;
-  record.resolved = hop.resolved ? 1 : 0;
+  record.mtu = std::clamp(hop.mtu, kMinMtu, kMaxMtu);  // the loopback's is larger than any packet
+  record.resolved = hop.resolved && is_unicast(hop.mac) && is_unicast(hop.source_mac) ? 1 : 0;
   return record;
 }
 
@@ -51,9 +57,9 @@ std::optional<uint16_t> NextHopTable::index_of(const Key& key) {
     used_in_.push_back(0);
     return index_[key] = static_cast<uint16_t>(records_.size() - 1);
   }
-  // Full: the index that has been unused for longest. One that the last generation names is not free yet.
+  // Full: the index that has been unused for longest.
   const auto oldest = std::min_element(used_in_.begin(), used_in_.end());
-  if (*oldest + 1 >= build_) return std::nullopt;
+  if (*oldest == build_) return std::nullopt;
   const auto index = static_cast<uint16_t>(oldest - used_in_.begin());
   std::erase_if(index_, [&](const auto& entry) { return entry.second == index; });
   index_[key] = index;
@@ -66,6 +72,17 @@ std::optional<uint16_t> NextHopTable::place(const NextHopRecord& record) {
   records_[*index] = record;
   used_in_[*index] = build_;
   return index;
+}
+
+// What a generation does not use must not look usable, and must not name a port that is gone.
+void NextHopTable::retire_unused(size_t ports) {
+  for (size_t i = 0; i < records_.size(); ++i) {
+    if (used_in_[i] == build_) continue;
+    records_[i].resolved = 0;
+    if (records_[i].port < ports) continue;
+    std::erase_if(index_, [&](const auto& entry) { return entry.second == i; });
+    records_[i].port = 0;
+  }
 }
 
 Routing NextHopTable::build(const KernelView& kernel, const std::vector<std::string>& interfaces,
@@ -97,9 +114,7 @@ Routing NextHopTable::build(const KernelView& kernel, const std::vector<std::str
     if (record.next_hop == kNone && !route.on_link) continue;
     routing.routes.push_back(record);
   }
-  // What this generation does not use must not look usable.
-  for (size_t i = 0; i < records_.size(); ++i)
-    if (used_in_[i] != build_) records_[i].resolved = 0;
+  retire_unused(interfaces.size());
   routing.next_hops = records_;
   return routing;
 }

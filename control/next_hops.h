@@ -46,6 +46,7 @@ class NextHopTable {
 
   std::optional<uint16_t> index_of(const Key& key);
   std::optional<uint16_t> place(const NextHopRecord& record);
+  void retire_unused(size_t ports);
 
   std::vector<NextHopRecord> records_;  // index is the position; unused ones keep their address
   std::map<Key, uint16_t> index_;

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/api/api.h"
+
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "contract/run_dir.h"
+#include "control/api/explain.h"
+#include "control/api/metrics.h"
+#include "control/status.h"
+
+namespace portico {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxWhy = 256;  // bytes of an operator's reason that are kept
+
+ApiResponse json_response(unsigned status, const json& body) {
+  return {status, "application/json", body.dump(2, ' ', false, json::error_handler_t::replace) + "\n"};
+}
+
+bool may_change(const std::optional<Peer>& peer) {
+  return peer && (peer->uid == 0 || peer->uid == geteuid() ||
+                  std::find(peer->groups.begin(), peer->groups.end(), getegid()) != peer->groups.end());
+}
+
+std::string name_of_user(uint32_t uid) {
+  std::array<char, 4096> buffer;
+  passwd entry{}, *found = nullptr;
+  if (getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) == 0 && found)
+    return std::string(found->pw_name) + " (uid " + std::to_string(uid) + ")";
+  return "uid " + std::to_string(uid);
+}
+
+bool is_get(const std::string& path) {
+  return path == "/v1/status" || path == "/v1/drops" || path == "/v1/config/effective" ||
+         path == "/v1/explain" || path == "/metrics";
+}
+
+// "/v1/backends/POOL/BACKEND/ACTION" in its parts.
+struct BackendPath {
+  std::string pool, backend, action;
+};
+std::optional<BackendPath> parse_backend_path(const std::string& path) {
+  constexpr std::string_view kPrefix = "/v1/backends/";
+  if (!path.starts_with(kPrefix)) return std::nullopt;
+  const std::string rest = path.substr(kPrefix.size());
+  const size_t first = rest.find('/'), last = rest.rfind('/');
+  if (first == std::string::npos || last == first || rest.find('/', first + 1) != last) return std::nullopt;
+  return BackendPath{rest.substr(0, first), rest.substr(first + 1, last - first - 1), rest.substr(last + 1)};
+}
+
+std::optional<Admin> admin_of(const std::string& action) {
+  if (action == "drain") return Admin::drained;
+  if (action == "hold") return Admin::held;
+  if (action == "resume") return Admin::active;
+  return std::nullopt;
+}
+
+// The optional body of a backend's command.
+struct CommandBody {
+  std::string why;
+  bool force = false;
+};
+std::optional<CommandBody> parse_command_body(const std::string& text) {
+  CommandBody body;
+  if (text.empty()) return body;
+  const json parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!parsed.is_object()) return std::nullopt;
+  for (const auto& [key, value] : parsed.items()) {
+    if (key == "why" && value.is_string())
+      body.why = value.get<std::string>().substr(0, kMaxWhy);
+    else if (key == "force" && value.is_boolean())
+      body.force = value.get<bool>();
+    else
+      return std::nullopt;
+  }
+  return body;
+}
+
+json messages_json(const ConfigResult& result) {
+  json messages = json::array();
+  for (const auto& m : result.messages)
+    messages.push_back({{"is_error", m.is_error}, {"line", m.line}, {"column", m.column}, {"text", m.text}});
+  return messages;
+}
+
+uint64_t flows_of(const StatusView& view, const std::string& pool, const std::string& backend) {
+  for (const auto& p : view.config.pools)
+    for (const auto& b : p.backends)
+      if (p.name == pool && b.name == backend)
+        return view.watch.feedback().backends[view.ids.backend(pool, b)].flows;
+  return 0;
+}
+
+ApiResponse command_error(const CommandResult& result) {
+  switch (result.kind) {
+    case CommandResult::Kind::unknown_backend:
+      return api_error(404, result.text, result.remedy);
+    case CommandResult::Kind::ambiguous:
+    case CommandResult::Kind::refused:
+      return api_error(409, result.text, result.remedy);
+    default:
+      return api_error(500, result.text, result.remedy);
+  }
+}
+
+}  // namespace
+
+ApiResponse api_error(unsigned status, const std::string& error, const std::string& remedy) {
+  return json_response(status, {{"error", error}, {"remedy", remedy}});
+}
+
+void Api::handle(const ApiRequest& request, const ApiRespond& respond) {
+  if (!request.peer && request.path != "/metrics")
+    return respond(api_error(404, "only /metrics is served over TCP", "use the Unix socket control.sock"));
+  const bool get_path = is_get(request.path);
+  const bool post_path = request.path == "/v1/reload" || parse_backend_path(request.path).has_value();
+  if (!get_path && !post_path)
+    return respond(api_error(404, "there is no endpoint " + request.path, "see docs/api.md"));
+  if (request.method != (get_path ? "GET" : "POST"))
+    return respond(api_error(405, request.path + " is for " + (get_path ? "GET" : "POST")));
+  if (request.path == "/v1/explain")
+    return answer_explain(io_, service_.view(), service_.run_dir(), request.query, respond);
+  if (get_path) return respond(get(request));
+  if (!may_change(request.peer))
+    return respond(
+        api_error(403, "not allowed", "run it as root, or as the user or group of portico-control"));
+  respond(post(request));
+}
+
+ApiResponse Api::get(const ApiRequest& request) {
+  if (request.path == "/v1/status") return {200, "application/json", status_json(service_.view())};
+  if (request.path == "/v1/drops") return {200, "application/json", drops_json(service_.view())};
+  if (request.path == "/v1/config/effective") return {200, "text/yaml", service_.effective()};
+  return {200, kMetricsContentType, metrics_text(service_.view())};
+}
+
+ApiResponse Api::post(const ApiRequest& request) {
+  return request.path == "/v1/reload" ? reload() : post_backend(request);
+}
+
+ApiResponse Api::reload() {
+  const ConfigResult result = service_.reload();
+  const StatusView view = service_.view();
+  json body = {{"path", view.config_path}, {"messages", messages_json(result)}};
+  if (result.config) {
+    body["config_version"] = view.config_version;
+    return json_response(200, body);
+  }
+  body["error"] = "the configuration has errors; nothing was changed";
+  body["remedy"] = "mend the file and reload again";
+  return json_response(422, body);
+}
+
+ApiResponse Api::post_backend(const ApiRequest& request) {
+  const auto path = parse_backend_path(request.path);
+  const auto admin = admin_of(path->action);
+  if (!admin) return api_error(404, "there is no action " + path->action, "drain, hold or resume");
+  const auto body = parse_command_body(request.body);
+  if (!body)
+    return api_error(400, "the body is malformed", R"(send nothing, or {"why": "text", "force": false})");
+  const CommandResult result =
+      service_.set_admin(path->pool == "-" ? "" : path->pool, path->backend,
+                         {.state = *admin,
+                          .who = name_of_user(request.peer->uid),
+                          .since_ms = static_cast<int64_t>(realtime_ns() / 1'000'000),
+                          .why = body->why},
+                         body->force);
+  if (result.kind != CommandResult::Kind::done) return command_error(result);
+  return json_response(200, {{"pool", result.pool},
+                             {"backend", path->backend},
+                             {"admin", to_string(*admin)},
+                             {"flows", flows_of(service_.view(), result.pool, path->backend)}});
+}
+
+}  // namespace portico

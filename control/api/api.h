@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The endpoints of docs/api.md.
+#pragma once
+
+#include "control/api/http_server.h"
+#include "control/service.h"
+
+namespace portico {
+
+class Api {
+ public:
+  // Both must outlive it.
+  Api(boost::asio::io_context& io, Service& service) : io_(io), service_(service) {}
+
+  // Answers one request, `explain` after the dataplane has answered. Changes need a peer on the Unix socket
+  // who is root, or of the same user or group as control; over TCP there is only GET /metrics.
+  void handle(const ApiRequest& request, const ApiRespond& respond);
+
+ private:
+  ApiResponse get(const ApiRequest& request);
+  ApiResponse post(const ApiRequest& request);
+  ApiResponse post_backend(const ApiRequest& request);
+  ApiResponse reload();
+
+  boost::asio::io_context& io_;
+  Service& service_;
+};
+
+// The error body of docs/api.md.
+ApiResponse api_error(unsigned status, const std::string& error, const std::string& remedy = "");
+
+}  // namespace portico

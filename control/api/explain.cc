@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/api/explain.h"
+
+#include <nlohmann/json.hpp>
+
+#include "control/api/api.h"
+#include "control/api/telemetry_client.h"
+
+namespace portico {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kUsage = "explain?client=ADDRESS&port=PORT&service=NAME";
+
+// A question that makes sense, or the complaint about it.
+struct Question {
+  Address client{};
+  uint16_t client_port = 0;
+  const ServiceConfig* service = nullptr;
+  Endpoint listen;
+  std::optional<ApiResponse> error;
+};
+
+std::optional<uint16_t> parse_port(const std::string& text) {
+  if (text.empty() || text.size() > 5 || text.find_first_not_of("0123456789") != std::string::npos)
+    return std::nullopt;
+  const unsigned long port = std::stoul(text);
+  return port >= 1 && port <= 65535 ? std::optional(static_cast<uint16_t>(port)) : std::nullopt;
+}
+
+Question failed(unsigned status, const std::string& error, const std::string& remedy = kUsage) {
+  Question question;
+  question.error = api_error(status, error, remedy);
+  return question;
+}
+
+Question parse_question(const StatusView& view, const std::string& query) {
+  Question question;
+  const auto client = Address::parse(query_value(query, "client").value_or(""));
+  if (!client) return failed(400, "`client` is no IPv4 or IPv6 address");
+  question.client = *client;
+  const std::string name = query_value(query, "service").value_or("");
+  for (const auto& service : view.config.services)
+    if (service.name == name) question.service = &service;
+  if (!question.service)
+    return failed(404, "there is no service `" + name + "`", "`portico status` lists the services");
+  if (const auto text = query_value(query, "port")) {
+    const auto port = parse_port(*text);
+    if (!port) return failed(400, "`port` is not in 1..65535");
+    question.client_port = *port;
+  } else if (question.service->affinity != Affinity::client) {
+    return failed(400,
+                  "`port` is needed: the service chooses a backend for each connection, not for each client");
+  }
+  const auto wanted = query_value(query, "listen");
+  for (const Endpoint& endpoint : question.service->listen) {
+    if (endpoint.address.family() != client->family()) continue;
+    if (wanted && *wanted != endpoint_text(endpoint)) continue;
+    question.listen = endpoint;
+    return question;
+  }
+  return failed(404, "service `" + name + "` does not listen there for clients of that family",
+                "`portico status` lists its listeners");
+}
+
+json hop_json(const json& answer, const char* name) {
+  if (!answer.contains(name)) return nullptr;
+  const json& hop = answer[name];
+  return {{"address", hop.value("address", "")},
+          {"mac", hop.value("mac", "")},
+          {"port", hop.value("port", "")},
+          {"vlan", hop.value("vlan", 0)},
+          {"resolved", hop.value("resolved", 0) != 0}};
+}
+
+json flow_json(const json& answer) {
+  if (answer.value("flow", 0) == 0) return nullptr;
+  json nat = nullptr;
+  if (answer.contains("nat_address"))
+    if (const auto address = Address::parse(answer.value("nat_address", "")))
+      nat = endpoint_text({*address, answer.value("nat_port", uint16_t{0})});
+  return {{"state", answer.value("state", "")},
+          {"probationary", answer.value("probationary", 0) != 0},
+          {"idle_ms", answer.value("idle_ms", uint64_t{0})},
+          {"worker", answer.value("worker", 0)},
+          {"nat", nat}};
+}
+
+// Why a new connection of the pool goes where it goes.
+std::string why_by_pool(const StatusView& view, const std::string& pool) {
+  const PoolDecision* decision = view.builder.decision(view.ids.pool(pool));
+  switch (decision ? decision->state : PoolState::normal) {
+    case PoolState::normal:
+      return "a new connection goes by the hash to one of the healthy backends";
+    case PoolState::panic:
+      return "fewer than `min_healthy` backends are healthy: all that are not drained or held are used";
+    case PoolState::kept_last:
+      return "no backend is up: connections go where they went last (`all_down: keep-last`)";
+    case PoolState::reset:
+      return "no backend can be used: connections are reset";
+    case PoolState::drop:
+      return "no backend can be used: packets are dropped (`all_down: drop`)";
+  }
+  return "";
+}
+
+std::string why(const json& answer, const std::string& by_pool) {
+  if (answer.value("flow", 0) != 0) return "the connection is in the flow table; it stays with its backend";
+  if (answer.value("access", "") == "denied") return "the client is in no prefix of the service's `allow`";
+  return by_pool;
+}
+
+ApiResponse to_response(const TelemetryAnswer& from, json out, const std::string& by_pool) {
+  const char* remedy = "start the dataplane (systemctl start portico-dataplane), or see its log";
+  if (from.error) return api_error(503, *from.error, remedy);
+  const json whole = json::parse(from.json, nullptr, /*allow_exceptions=*/false);
+  const json answer = whole.is_object() ? whole.value("/portico/explain", json()) : json();
+  if (!answer.is_object())
+    return api_error(503, "the dataplane's answer makes no sense", "are both of one version?");
+  if (answer.contains("error")) return api_error(503, answer.value("error", ""), remedy);
+  const bool allowed = answer.value("access", "allowed") != "denied";
+  out["allowed"] = allowed;
+  out["flow"] = flow_json(answer);
+  out["backend"] = answer.contains("backend") ? answer["backend"] : json();
+  out["slot"] = answer.contains("slot") ? answer["slot"] : json();
+  out["why"] = why(answer, by_pool);
+  out["next_hop"] = hop_json(answer, "next_hop");
+  out["return_hop"] = hop_json(answer, "return_hop");
+  return {200, "application/json", out.dump(2, ' ', false, json::error_handler_t::replace) + "\n"};
+}
+
+}  // namespace
+
+void answer_explain(boost::asio::io_context& io, const StatusView& view, const std::string& run_dir,
+                    const std::string& query, const ApiRespond& respond) {
+  const Question question = parse_question(view, query);
+  if (question.error) return respond(*question.error);
+  const ServiceConfig& service = *question.service;
+  const json about = {{"service", service.name},
+                      {"listen", endpoint_text(question.listen)},
+                      {"pool", service.pool},
+                      {"mode", mode_name(service.mode)},
+                      {"affinity", service.affinity == Affinity::client ? "client" : "connection"},
+                      {"client", to_string(question.client)},
+                      {"client_port", question.client_port}};
+  const std::string command = "/portico/explain," + to_string(question.client) + "," +
+                              std::to_string(question.client_port) + "," +
+                              to_string(question.listen.address) + "," + std::to_string(question.listen.port);
+  const std::string by_pool = why_by_pool(view, service.pool);
+  ask_telemetry(
+      io, find_telemetry_socket(run_dir), command, [respond, about, by_pool](const TelemetryAnswer& answer) {
+        // A field of another type than expected is a dataplane of another version, not a reason to end.
+        try {
+          respond(to_response(answer, about, by_pool));
+        } catch (const json::exception&) {
+          respond(api_error(503, "the dataplane's answer makes no sense", "are both of one version?"));
+        }
+      });
+}
+
+}  // namespace portico

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/api/metrics.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+#include <span>
+
+#include "contract/drop_reasons.h"
+#include "contract/run_dir.h"
+
+namespace portico {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+// One field of a record of the feedback, as a metric.
+template <typename Record>
+struct Field {
+  const char* name;
+  const char* help;
+  MetricType type;
+  uint64_t Record::*value;
+  Labels labels;  // beyond those that name the record
+};
+
+constexpr auto kCounter = MetricType::Counter;
+constexpr auto kGauge = MetricType::Gauge;
+
+const std::vector<Field<PortFeedback>> kPortFields = {
+    {"portico_port_packets_total",
+     "Packets by port and direction.",
+     kCounter,
+     &PortFeedback::rx_packets,
+     {{"direction", "in"}}},
+    {"portico_port_packets_total", "", kCounter, &PortFeedback::tx_packets, {{"direction", "out"}}},
+    {"portico_port_errors_total",
+     "Packets that the device counts as faulty.",
+     kCounter,
+     &PortFeedback::rx_errors,
+     {{"direction", "in"}}},
+    {"portico_port_errors_total", "", kCounter, &PortFeedback::tx_errors, {{"direction", "out"}}},
+    {"portico_port_missed_packets_total", "Packets that the device dropped since the workers were too slow.",
+     kCounter, &PortFeedback::rx_missed},
+    {"portico_port_no_buffer_packets_total", "Packets that the device dropped for want of a packet buffer.",
+     kCounter, &PortFeedback::rx_no_mbuf},
+};
+
+const std::vector<Field<WorkerFeedback>> kWorkerFields = {
+    {"portico_worker_packets_total",
+     "Packets by worker and direction.",
+     kCounter,
+     &WorkerFeedback::rx_packets,
+     {{"direction", "in"}}},
+    {"portico_worker_packets_total", "", kCounter, &WorkerFeedback::tx_packets, {{"direction", "out"}}},
+    {"portico_worker_handed_over_packets_total", "Packets given to the worker that owns their flow.",
+     kCounter, &WorkerFeedback::handed_over},
+    {"portico_worker_sleeps_total", "Times the worker slept because nothing came.", kCounter,
+     &WorkerFeedback::sleeps},
+    {"portico_worker_busy_cycles_total", "CPU cycles spent on bursts with packets.", kCounter,
+     &WorkerFeedback::busy_cycles},
+    {"portico_worker_cycles_total", "CPU cycles since the worker started.", kCounter,
+     &WorkerFeedback::total_cycles},
+    {"portico_worker_flows", "Flows in the worker's table.", kGauge, &WorkerFeedback::flows},
+    {"portico_worker_flow_capacity", "Flows that the worker's table holds.", kGauge,
+     &WorkerFeedback::flow_capacity},
+    {"portico_worker_nat_ports_used", "NAT ports in use.", kGauge, &WorkerFeedback::nat_ports_used},
+    {"portico_worker_table_generation", "The table generation that the worker uses.", kGauge,
+     &WorkerFeedback::acked_generation},
+};
+
+const std::vector<Field<ServiceFeedback>> kServiceFields = {
+    {"portico_service_flows", "Connections of the service.", kGauge, &ServiceFeedback::flows},
+    {"portico_service_new_flows_total", "Connections begun.", kCounter, &ServiceFeedback::new_flows},
+    {"portico_service_packets_total",
+     "Packets; in: from clients, out: to clients (nat only).",
+     kCounter,
+     &ServiceFeedback::packets_in,
+     {{"direction", "in"}}},
+    {"portico_service_packets_total", "", kCounter, &ServiceFeedback::packets_out, {{"direction", "out"}}},
+    {"portico_service_bytes_total",
+     "Bytes of IP packets; in: from clients, out: to clients (nat only).",
+     kCounter,
+     &ServiceFeedback::bytes_in,
+     {{"direction", "in"}}},
+    {"portico_service_bytes_total", "", kCounter, &ServiceFeedback::bytes_out, {{"direction", "out"}}},
+    {"portico_service_missed_packets_total", "Later packets whose connection was not in the table.", kCounter,
+     &ServiceFeedback::missed},
+    {"portico_service_resets_sent_total", "RSTs sent to clients.", kCounter, &ServiceFeedback::resets_sent},
+};
+
+const std::vector<Field<BackendFeedback>> kBackendFields = {
+    {"portico_backend_flows", "Connections on the backend.", kGauge, &BackendFeedback::flows},
+    {"portico_backend_new_flows_total", "Connections begun.", kCounter, &BackendFeedback::new_flows},
+    {"portico_backend_packets_total",
+     "Packets; in: to the backend, out: from it (nat only).",
+     kCounter,
+     &BackendFeedback::packets_in,
+     {{"direction", "in"}}},
+    {"portico_backend_packets_total", "", kCounter, &BackendFeedback::packets_out, {{"direction", "out"}}},
+    {"portico_backend_bytes_total",
+     "Bytes of IP packets; in: to the backend, out: from it (nat only).",
+     kCounter,
+     &BackendFeedback::bytes_in,
+     {{"direction", "in"}}},
+    {"portico_backend_bytes_total", "", kCounter, &BackendFeedback::bytes_out, {{"direction", "out"}}},
+    {"portico_backend_resets_received_total", "RSTs from the backend.", kCounter,
+     &BackendFeedback::resets_received},
+    {"portico_backend_resets_sent_total", "Connections reset because the backend went down.", kCounter,
+     &BackendFeedback::resets_sent},
+    {"portico_backend_syn_repeats_total", "SYNs repeated since the backend had not answered.", kCounter,
+     &BackendFeedback::syn_repeats},
+};
+
+class Writer {
+ public:
+  void add(const char* name, const char* help, MetricType type, double value, Labels labels = {}) {
+    auto it = std::find_if(families_.begin(), families_.end(), [&](const auto& f) { return f.name == name; });
+    if (it == families_.end()) it = families_.insert(it, MetricFamily{name, help, type, {}});
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    if (type == MetricType::Counter)
+      metric.counter.value = value;
+    else
+      metric.gauge.value = value;
+    it->metric.push_back(std::move(metric));
+  }
+  template <typename Record>
+  void add_record(const std::vector<Field<Record>>& fields, const Record& record, const Labels& labels) {
+    for (const auto& field : fields) {
+      Labels all = labels;
+      all.insert(all.end(), field.labels.begin(), field.labels.end());
+      add(field.name, field.help, field.type, static_cast<double>(record.*field.value), std::move(all));
+    }
+  }
+  std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
+
+ private:
+  std::vector<MetricFamily> families_;
+};
+
+double seconds(uint64_t ns) {
+  return static_cast<double>(ns) * 1e-9;
+}
+
+void add_control(const StatusView& view, Writer& out) {
+  out.add("portico_control_start_time_seconds", "When control started, Unix time.", kGauge,
+          static_cast<double>(view.started_ms) * 1e-3);
+  out.add("portico_config_version", "Counts applied configurations.", kGauge,
+          static_cast<double>(view.config_version));
+  out.add("portico_table_published_generation", "The newest table generation.", kGauge,
+          static_cast<double>(view.published));
+  out.add("portico_table_adopted_generation", "The table generation that all workers use.", kGauge,
+          static_cast<double>(view.watch.adopted()));
+}
+
+void add_dataplane(const StatusView& view, Writer& out) {
+  const Feedback& feedback = view.watch.feedback();
+  const FeedbackHeader& header = feedback.header;
+  out.add("portico_dataplane_up", "1 if the dataplane is running and answers.", kGauge,
+          view.watch.is_working() ? 1 : 0);
+  out.add("portico_dataplane_start_time_seconds", "When the dataplane started, Unix time.", kGauge,
+          seconds(header.start_realtime_ns));
+  out.add("portico_table_refusals_total", "Table generations that the dataplane refused.", kCounter,
+          static_cast<double>(header.refused_count));
+  out.add("portico_nat_ports", "NAT ports per backend endpoint.", kGauge,
+          static_cast<double>(header.nat_ports_total));
+  out.add("portico_tsc_hertz", "CPU cycles per second of the worker's cycle counters.", kGauge,
+          static_cast<double>(header.tsc_hz));
+  out.add("portico_kernel_packets_total", "Packets handed to the kernel.", kCounter,
+          static_cast<double>(feedback.to_kernel));
+  out.add("portico_answered_packets_total", "Packets answered with RST or ICMP.", kCounter,
+          static_cast<double>(feedback.answered));
+  for (uint32_t i = 0; i < kDropReasonCount; ++i)
+    out.add("portico_dropped_packets_total", "Packets dropped, by the one reason of each.", kCounter,
+            static_cast<double>(feedback.drops[i]), {{"reason", std::string(kDropReasonNames[i])}});
+  for (const PortFeedback& port : std::span(feedback.ports).first(header.port_count)) {
+    const Labels labels = {{"port", std::string(name_of(port.name))}};
+    out.add_record(kPortFields, port, labels);
+    out.add("portico_port_link_up", "1 if the port has a link.", kGauge, port.link_up, labels);
+    out.add("portico_port_queues", "Queue pairs of the port.", kGauge, port.queues, labels);
+  }
+  const uint64_t now = monotonic_ns();
+  for (uint32_t i = 0; i < header.worker_count; ++i) {
+    const WorkerFeedback& worker = feedback.workers[i];
+    const Labels labels = {{"worker", std::to_string(i)}};
+    out.add_record(kWorkerFields, worker, labels);
+    out.add("portico_worker_cpu", "The CPU that the worker runs on.", kGauge, worker.cpu, labels);
+    out.add("portico_worker_heartbeat_age_seconds", "Time since the worker's last heartbeat.", kGauge,
+            worker.heartbeat_ns < now ? seconds(now - worker.heartbeat_ns) : 0, labels);
+  }
+}
+
+void add_pool(const StatusView& view, const PoolConfig& pool, Writer& out) {
+  const uint16_t pool_id = view.ids.pool(pool.name);
+  const PoolCondition condition = pool_condition(view, pool);
+  const Labels of_pool = {{"pool", pool.name}};
+  out.add("portico_pool_backends", "Configured backends.", kGauge, static_cast<double>(pool.backends.size()),
+          of_pool);
+  out.add("portico_pool_backends_up", "Backends whose checks all pass.", kGauge, condition.up, of_pool);
+  out.add("portico_pool_level", "0 ok, 1 degraded, 2 unserved.", kGauge, static_cast<double>(condition.level),
+          of_pool);
+  for (const auto& backend : pool.backends) {
+    const uint16_t id = view.ids.backend(pool.name, backend);
+    const Labels labels = {{"pool", pool.name}, {"backend", backend.name}};
+    const auto health = view.health.status(pool.name, backend.name);
+    out.add("portico_backend_up", "1 if all checks of the backend pass.", kGauge,
+            health && health->healthy ? 1 : 0, labels);
+    out.add("portico_backend_share_ratio", "The backend's part of the pool's look-up table.", kGauge,
+            share_of(view, pool_id, id), labels);
+    out.add("portico_backend_admin_state", "0 active, 1 drained, 2 held.", kGauge,
+            static_cast<double>(view.operators.state(pool.name, backend.name)), labels);
+    if (id != kNone) out.add_record(kBackendFields, view.watch.feedback().backends[id], labels);
+  }
+}
+
+}  // namespace
+
+std::string metrics_text(const StatusView& view) {
+  Writer out;
+  add_control(view, out);
+  add_dataplane(view, out);
+  for (const auto& service : view.config.services) {
+    const uint16_t id = view.ids.service(service);
+    if (id != kNone)
+      out.add_record(kServiceFields, view.watch.feedback().services[id], {{"service", service.name}});
+  }
+  for (const auto& pool : view.config.pools) add_pool(view, pool, out);
+  return out.text();
+}
+
+}  // namespace portico

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Follows the dataplane through the feedback file: is it there, does it take what control publishes, and how
+// fast do its counters grow.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "contract/feedback.h"
+#include "contract/feedback_file.h"
+#include "control/ids.h"
+#include "control/rates.h"
+
+namespace portico {
+
+// "starting", "waiting_for_table", "running", "stopping"; "unknown" for any other value.
+const char* to_string(DataplaneState state);
+
+// Rates per second of what status shows.
+struct ServiceRates {
+  Rate new_flows, bytes_in, bytes_out, missed;
+};
+struct BackendRates {
+  Rate new_flows, bytes_in, bytes_out;
+};
+
+class DataplaneWatch {
+ public:
+  enum class Level { info, warning, error };
+  using Event = std::function<void(Level, const std::string& text)>;
+
+  DataplaneWatch(const std::filesystem::path& run_dir, Event on_event);
+
+  // Reads the feedback file. `table_epoch` and `generation` are what control has published. Calls on_event
+  // for what changed: it came, went, restarted, refused, or did not acknowledge in time.
+  void poll(uint64_t table_epoch, uint64_t generation, uint64_t now_ns);
+
+  // Whether a process that control can work with is there: alive, of the same build, with a fresh heartbeat.
+  bool is_working() const { return result_.ok() && result_.writer_alive && !result_.stale; }
+  const FeedbackResult& result() const { return result_; }
+  // The last readable feedback; all zero before the first one. Its counters are of the past if !is_working().
+  const Feedback& feedback() const { return *feedback_; }
+  // The generation of our table in use; 0: none of ours.
+  uint64_t adopted() const { return adopted_; }
+  // The newest generation of ours that was refused and not overtaken by an adopted one; 0: none.
+  uint64_t refused() const;
+
+  // Reports by service and backend id for Ids::release.
+  FlowReport service_flows() const;
+  FlowReport backend_flows() const;
+
+  // What is wrong with the dataplane now, each with its remedy.
+  std::vector<std::string> warnings() const;
+
+  const ServiceRates& service_rates(uint16_t id) const { return services_[id]; }
+  const BackendRates& backend_rates(uint16_t id) const { return backends_[id]; }
+  const Rate& drop_rate(uint32_t reason) const { return drops_[reason]; }
+  const Share& busy(uint32_t worker) const { return busy_[worker]; }
+
+ private:
+  void note_presence();
+  void note_refusal();
+  void note_acknowledgement(uint64_t generation, uint64_t now_ns);
+  void update_rates(uint64_t now_ns);
+  FlowReport report() const;
+  std::string slow_workers(uint64_t generation) const;
+
+  FeedbackReader reader_;
+  Event on_event_;
+  FeedbackResult result_;
+  std::unique_ptr<Feedback> feedback_, next_;
+  std::string presence_;  // what was last said about it
+  uint64_t epoch_ = 0, adopted_ = 0, reported_refusal_ = 0;
+  uint64_t waiting_generation_ = 0, waiting_since_ns_ = 0;
+  std::string late_;  // who has not acknowledged; empty: nobody is late
+  uint64_t rates_at_ns_ = 0;
+  std::vector<ServiceRates> services_;
+  std::vector<BackendRates> backends_;
+  std::vector<Rate> drops_;
+  std::vector<Share> busy_;
+};
+
+}  // namespace portico

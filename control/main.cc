@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// portico-control: configuration, health and neighbours in; tables, guard and addresses out.
+#include <getopt.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "control/api/api.h"
+#include "control/api/http_server.h"
+#include "control/config.h"
+#include "control/service.h"
+
+namespace portico {
+namespace {
+
+constexpr const char* kUsage =
+    "usage: portico-control --config FILE [--run-dir DIR] [options]\n"
+    "  --config FILE        the configuration (default /etc/portico/portico.yaml)\n"
+    "  --run-dir DIR        shared with portico-dataplane, on a tmpfs (default /run/portico)\n"
+    "  --state-dir DIR      where drained backends and health stay (default: the run directory)\n"
+    "  --metrics ADDR:PORT  also serve /metrics over TCP, on a loopback address\n"
+    "  --check              check the configuration, print what is wrong, change nothing\n"
+    "  --cleanup            remove the addresses and the guard that control installed, then end\n"
+    "  --log-level LEVEL    debug, info, warn or error (default info)\n"
+    "  --version            print the version\n"
+    "SIGHUP reads the configuration again. SIGTERM ends control; the dataplane goes on.\n";
+
+struct Options {
+  ServiceOptions service{
+      .config_path = "/etc/portico/portico.yaml", .run_dir = "/run/portico", .state_dir = ""};
+  std::string metrics, log_level = "info";
+  bool check = false, cleanup = false, version = false, help = false;
+};
+
+std::optional<Options> parse_options(int argc, char** argv) {
+  static const option kLong[] = {{"config", required_argument, nullptr, 'c'},
+                                 {"run-dir", required_argument, nullptr, 'r'},
+                                 {"state-dir", required_argument, nullptr, 's'},
+                                 {"metrics", required_argument, nullptr, 'm'},
+                                 {"log-level", required_argument, nullptr, 'l'},
+                                 {"check", no_argument, nullptr, 'k'},
+                                 {"cleanup", no_argument, nullptr, 'x'},
+                                 {"version", no_argument, nullptr, 'v'},
+                                 {"help", no_argument, nullptr, 'h'},
+                                 {}};
+  Options options;
+  for (int c = 0; (c = getopt_long(argc, argv, "c:r:h", kLong, nullptr)) != -1;) {
+    if (c == 'c')
+      options.service.config_path = optarg;
+    else if (c == 'r')
+      options.service.run_dir = optarg;
+    else if (c == 's')
+      options.service.state_dir = optarg;
+    else if (c == 'm')
+      options.metrics = optarg;
+    else if (c == 'l')
+      options.log_level = optarg;
+    else if (c == 'k')
+      options.check = true;
+    else if (c == 'x')
+      options.cleanup = true;
+    else if (c == 'v')
+      options.version = true;
+    else if (c == 'h')
+      options.help = true;
+    else
+      return std::nullopt;
+  }
+  if (optind < argc) return std::nullopt;
+  return options;
+}
+
+int clean_up(const Config& config) {
+  if (const auto error = remove_installed(config.instance)) {
+    std::fprintf(stderr, "portico-control: %s\n", error->c_str());
+    return 1;
+  }
+  return 0;
+}
+
+// Signals for the life of the loop.
+class Signals {
+ public:
+  Signals(boost::asio::io_context& io, Service& service)
+      : io_(io), service_(service), set_(io, SIGHUP, SIGTERM, SIGINT) {
+    wait();
+  }
+
+ private:
+  void wait() {
+    set_.async_wait([this](const boost::system::error_code& error, int signal) {
+      if (error) return;
+      if (signal != SIGHUP) return io_.stop();
+      service_.reload();
+      wait();
+    });
+  }
+  boost::asio::io_context& io_;
+  Service& service_;
+  boost::asio::signal_set set_;
+};
+
+int run(const Options& options, const ConfigResult& loaded) {
+  boost::asio::io_context io(1);
+  Service service(io, options.service);
+  service.start(loaded);
+  Api api(io, service);
+  const auto handler = [&api](const ApiRequest& request, ApiRespond respond) {
+    api.handle(request, respond);
+  };
+  const auto local = HttpServer::on_unix(io, options.service.run_dir + "/control.sock", handler);
+  const auto tcp = options.metrics.empty() ? nullptr : HttpServer::on_tcp(io, options.metrics, handler);
+  const Signals signals(io, service);
+  spdlog::info("portico-control {} for instance {} is running", PORTICO_VERSION, loaded.config->instance);
+  io.run();
+  spdlog::info("ending; the dataplane goes on by the last table");
+  return 0;
+}
+
+int main_of(int argc, char** argv) {
+  const auto options = parse_options(argc, argv);
+  if (!options || options->help) {
+    std::fputs(kUsage, options ? stdout : stderr);
+    return options ? 0 : 2;
+  }
+  if (options->version) {
+    std::puts("portico-control " PORTICO_VERSION);
+    return 0;
+  }
+  // Logs go to stderr; journald or the terminal has the time of day.
+  spdlog::set_default_logger(spdlog::stderr_color_st("control"));
+  const auto level = spdlog::level::from_str(options->log_level);
+  if (level == spdlog::level::off && options->log_level != "off") {
+    std::fprintf(stderr, "portico-control: unknown log level \"%s\"\n", options->log_level.c_str());
+    return 2;
+  }
+  spdlog::set_level(level);
+  // The configuration, whole or not at all.
+  const ConfigResult loaded = load_config(options->service.config_path, /*check_system=*/!options->cleanup);
+  std::fputs(format_messages(loaded, options->service.config_path).c_str(), stderr);
+  if (!loaded.config) return 1;
+  if (options->check) return 0;
+  if (options->cleanup) return clean_up(*loaded.config);
+  std::signal(SIGPIPE, SIG_IGN);
+  return run(*options, loaded);
+}
+
+}  // namespace
+}  // namespace portico
+
+int main(int argc, char** argv) {
+  try {
+    return portico::main_of(argc, argv);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "portico-control: %s\n", e.what());
+    return 1;
+  }
+}

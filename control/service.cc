@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/service.h"
+
+#include <spdlog/spdlog.h>
+
+#include "control/service_impl.h"
+#include "control/status.h"
+
+namespace portico {
+namespace {
+
+void log_event(DataplaneWatch::Level level, const std::string& text) {
+  switch (level) {
+    case DataplaneWatch::Level::info:
+      return spdlog::info("{}", text);
+    case DataplaneWatch::Level::warning:
+      return spdlog::warn("{}", text);
+    case DataplaneWatch::Level::error:
+      return spdlog::error("{}", text);
+  }
+}
+
+std::vector<std::string> warnings_of(const ConfigResult& result) {
+  std::vector<std::string> warnings;
+  for (const auto& message : result.messages)
+    if (!message.is_error) warnings.push_back(message.text);
+  return warnings;
+}
+
+}  // namespace
+
+Service::Service(boost::asio::io_context& io, ServiceOptions options)
+    : impl_(std::make_unique<Impl>(io, std::move(options))) {}
+Service::~Service() = default;
+
+void Service::start(const ConfigResult& loaded) { impl_->start(loaded); }
+ConfigResult Service::reload() {
+  return impl_->reload();
+}
+CommandResult Service::set_admin(const std::string& pool, const std::string& backend, AdminEntry entry,
+                                 bool force) {
+  return impl_->set_admin(pool, backend, std::move(entry), force);
+}
+StatusView Service::view() const {
+  return impl_->view();
+}
+const std::string& Service::effective() const {
+  return impl_->effective;
+}
+const std::string& Service::run_dir() const {
+  return impl_->options.run_dir;
+}
+
+Service::Impl::Impl(boost::asio::io_context& context, ServiceOptions with)
+    : io(context),
+      options(std::move(with)),
+      state_dir(options.state_dir.empty() ? options.run_dir : options.state_dir),
+      operators(state_dir + "/operator.json"),
+      watch(options.run_dir, log_event),
+      publish_timer(context) {}
+
+Service::Impl::~Impl() {
+  if (health) {
+    store_health();
+    health->stop();
+  }
+}
+
+void Service::Impl::start(const ConfigResult& loaded) {
+  const Config& first = *loaded.config;
+  started_ms = static_cast<int64_t>(realtime_ns() / 1'000'000);
+  // The run directory is ours from here on: a second instance ends here, before it touched anything.
+  ensure_run_dir(options.run_dir);
+  publisher = std::make_unique<Publisher>(options.run_dir);
+  std::string failure;
+  neighbours = Neighbours::open(failure);
+  if (!neighbours) throw std::runtime_error(failure);
+  guard = std::make_unique<Guard>(first.instance);
+  addresses = std::make_unique<Addresses>(first.instance);
+  health = std::make_unique<HealthMonitor>(
+      io, [this](const std::string& pool, const std::string& backend) { on_health_change(pool, backend); });
+  // What an earlier control knew.
+  recover();
+  if (const auto error = operators.load()) storage_warning = *error;
+  if (!storage_warning.empty()) spdlog::warn("{}", storage_warning);
+  // The configuration, on the host and in the table.
+  if (const auto error = apply(first, loaded.effective)) throw std::runtime_error(*error);
+  config_warnings = warnings_of(loaded);
+  import_health();
+  publish();
+  if (!publish_error.empty()) throw std::runtime_error(publish_error);
+  start_loop();
+}
+
+ConfigResult Service::Impl::reload() {
+  ConfigResult result = load_config(options.config_path, /*check_system=*/true);
+  if (!result.config) {
+    spdlog::error("configuration not applied:\n{}", format_messages(result, options.config_path));
+    return result;
+  }
+  if (result.config->instance != config.instance) {
+    result.messages.push_back({.text = "`instance` cannot change while control runs; restart it"});
+    result.config.reset();
+    return result;
+  }
+  if (const auto error = apply(*result.config, result.effective)) {
+    spdlog::error("configuration not applied: {}", *error);
+    result.messages.push_back({.text = *error});
+    result.config.reset();
+    return result;
+  }
+  config_warnings = warnings_of(result);
+  publish();
+  spdlog::info("configuration {} applied", config_version);
+  return result;
+}
+
+CommandResult Service::Impl::set_admin(const std::string& pool, const std::string& backend, AdminEntry entry,
+                                       bool force) {
+  using Kind = CommandResult::Kind;
+  const auto failed = [](Kind kind, std::string text, std::string remedy) {
+    return CommandResult{.kind = kind, .pool = {}, .text = std::move(text), .remedy = std::move(remedy)};
+  };
+  std::vector<const PoolConfig*> found;
+  for (const auto& candidate : config.pools)
+    for (const auto& b : candidate.backends)
+      if (b.name == backend && (pool.empty() || candidate.name == pool)) found.push_back(&candidate);
+  if (found.empty())
+    return failed(Kind::unknown_backend,
+                  "there is no backend `" + backend + "`" + (pool.empty() ? "" : " in pool `" + pool + "`"),
+                  "`portico status` lists the backends");
+  if (found.size() > 1)
+    return failed(
+        Kind::ambiguous,
+        "backend `" + backend + "` is in pools `" + found[0]->name + "` and `" + found[1]->name + "`",
+        "name the pool, too: POOL/BACKEND");
+  const std::string& in = found[0]->name;
+  if (entry.state != Admin::active && !force && takes_out_last(*found[0], backend))
+    return failed(Kind::refused, "`" + backend + "` is the last usable backend of pool `" + in + "`",
+                  "bring another one back first, or use --force");
+  const std::string state = to_string(entry.state), who = entry.who, why = entry.why;
+  if (auto error = operators.set({in, backend}, std::move(entry)))
+    return failed(Kind::failed, *error, "nothing was changed; make room or mend permissions");
+  spdlog::info("backend {}/{} is {} by {}{}", in, backend, state, who, why.empty() ? "" : ": " + why);
+  publish();
+  if (!publish_error.empty()) return failed(Kind::failed, publish_error, "it is tried again every second");
+  return {.kind = Kind::done, .pool = in, .text = {}, .remedy = {}};
+}
+
+StatusView Service::Impl::view() const {
+  StatusView view{.config = config,
+                  .config_path = options.config_path,
+                  .config_version = config_version,
+                  .loaded_ms = loaded_ms,
+                  .started_ms = started_ms,
+                  .published = publisher->generation(),
+                  .ids = ids,
+                  .builder = builder,
+                  .operators = operators,
+                  .health = *health,
+                  .watch = watch,
+                  .warnings = config_warnings};
+  view.warnings.insert(view.warnings.end(), routing_warnings.begin(), routing_warnings.end());
+  for (const auto* text : {&storage_warning, &host_warning, &publish_error})
+    if (!text->empty()) view.warnings.push_back(*text);
+  return view;
+}
+
+}  // namespace portico

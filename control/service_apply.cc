@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// A configuration to the host and to the table.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "control/builder_services.h"
+#include "control/service_impl.h"
+
+namespace portico {
+namespace {
+
+// Health changes of one cause come in bursts: wait this long for the others.
+constexpr auto kCoalesce = std::chrono::milliseconds(1);
+
+std::vector<Endpoint> listeners_of(const Config& config) {
+  std::vector<Endpoint> listeners;
+  for (const auto& service : config.services)
+    listeners.insert(listeners.end(), service.listen.begin(), service.listen.end());
+  return listeners;
+}
+
+std::vector<NatRange> nat_of(const Config& config) {
+  std::vector<NatRange> ranges;
+  for (const Address& address : config.nat.addresses)
+    ranges.push_back({address, config.nat.first_port, config.nat.last_port});
+  return ranges;
+}
+
+std::vector<Address> addresses_of(const Config& config) {
+  std::set<Address> all(config.nat.addresses.begin(), config.nat.addresses.end());
+  if (config.vip_address == VipAddress::managed)
+    for (const Endpoint& endpoint : listeners_of(config)) all.insert(endpoint.address);
+  return {all.begin(), all.end()};
+}
+
+std::vector<std::string> interfaces_of(const Config& config) {
+  std::vector<std::string> names;
+  for (const auto& port : config.dataplane.ports) names.push_back(interface_of(port));
+  return names;
+}
+
+template <typename T>
+std::vector<T> both(std::vector<T> a, const std::vector<T>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  std::sort(a.begin(), a.end());
+  a.erase(std::unique(a.begin(), a.end()), a.end());
+  return a;
+}
+
+}  // namespace
+
+void Service::Impl::recover() {
+  const auto snapshot = publisher->recovered();
+  if (!snapshot) return;
+  ids.recover(*snapshot);
+  builder.recover(*snapshot);
+  const auto hops = snapshot->next_hops->records<NextHopRecord>();
+  next_hops.recover({hops.begin(), hops.end()});
+  config_version = snapshot->config_version;
+  spdlog::info("took over table {} of the run directory", snapshot->generation);
+}
+
+// Guard first, then addresses: an address without its guard would let the kernel reset clients. What is given
+// up loses its address before its guard.
+std::optional<std::string> Service::Impl::install(const Config& next, const Config* before) {
+  const auto listeners = listeners_of(next);
+  const auto nat = nat_of(next);
+  const auto first = guard->apply(before ? both(listeners, listeners_of(*before)) : listeners,
+                                  before ? both(nat, nat_of(*before)) : nat);
+  if (first) return first;
+  if (auto error = addresses->apply(addresses_of(next), interfaces_of(next))) return error;
+  return before ? guard->apply(listeners, nat) : std::nullopt;
+}
+
+std::optional<std::string> Service::Impl::apply(const Config& next, std::string effective_text) {
+  Ids next_ids = ids;
+  if (auto error = next_ids.sync(next)) return error;
+  const bool first = !loaded_ms;
+  if (auto error = install(next, first ? nullptr : &config)) {
+    if (!first) install(config, &next);
+    return error;
+  }
+  ids = std::move(next_ids);
+  config = next;
+  effective = std::move(effective_text);
+  interfaces = interfaces_of(config);
+  ++config_version;
+  loaded_ms = static_cast<int64_t>(realtime_ns() / 1'000'000);
+  health->apply(config);
+  follow_addresses();
+  return std::nullopt;
+}
+
+void Service::Impl::import_health() {
+  const auto text = read_whole(state_dir + "/health.json");
+  const auto snapshot = text ? parse_health_snapshot(*text) : std::nullopt;
+  if (snapshot) health->import_state(*snapshot);
+}
+
+void Service::Impl::store_health() {
+  health_dirty = false;
+  const auto error = write_atomically(state_dir + "/health.json", to_json_text(health->export_state()));
+  if (error && storage_warning != *error) spdlog::warn("{}", *error);
+  storage_warning = error.value_or("");
+}
+
+void Service::Impl::follow_addresses() {
+  std::set<Address> used;
+  for (const auto& pool : config.pools)
+    for (const auto& backend : pool.backends)
+      for (const auto& address : {backend.v4, backend.v6})
+        if (address) used.insert(*address);
+  for (const auto& record : ids.retired_backends())
+    for (const Address& address : {record.address_v4, record.address_v6})
+      if (!address.is_none()) used.insert(address);
+  for (const auto& [address, when] : asked_for) used.insert(address);
+  neighbours->use(std::move(used));
+}
+
+Routing Service::Impl::build_routing() {
+  std::set<Address> backends;
+  for (const auto& pool : config.pools)
+    for (const auto& backend : pool.backends)
+      for (const auto& address : {backend.v4, backend.v6})
+        if (address) backends.insert(*address);
+  for (const auto& record : ids.retired_backends())
+    for (const Address& address : {record.address_v4, record.address_v6})
+      if (!address.is_none()) backends.insert(address);
+  seen_neighbours = neighbours->version();
+  return next_hops.build({.next_hop = [this](const Address& a) { return neighbours->next_hop(a); },
+                          .routes = [this] { return neighbours->routes_for_ports(interfaces); }},
+                         interfaces, backends);
+}
+
+BuildInput Service::Impl::build_input(const Routing& routing) const {
+  const auto health_of = [this](const std::string& pool, const std::string& backend) {
+    const auto status = health->status(pool, backend);
+    if (!status) return BackendView{};
+    return BackendView{
+        .healthy = status->healthy,
+        .known = status->state != HealthState::unknown,
+        .unreachable = status->unreachable,
+        .refused_ports = status->refused_ports,
+        .down_since_ns = static_cast<uint64_t>(std::max<int64_t>(status->since_monotonic_ns, 0))};
+  };
+  return {.config = config,
+          .ids = ids,
+          .operators = operators,
+          .routing = routing,
+          .health = health_of,
+          .config_version = config_version,
+          .now_ns = monotonic_ns()};
+}
+
+void Service::Impl::schedule_publish() {
+  if (publish_scheduled) return;
+  publish_scheduled = true;
+  publish_timer.expires_after(kCoalesce);
+  publish_timer.async_wait([this](const boost::system::error_code& error) {
+    if (!error) publish();
+  });
+}
+
+void Service::Impl::publish() {
+  publish_scheduled = false;
+  const Routing routing = build_routing();
+  routing_warnings = routing.warnings;
+  const TableContent& content = builder.build(build_input(routing));
+  // Much that may change the table does not.
+  const uint64_t hash = builder.content_hash() ^ config_version;
+  if (hash == published_hash && publish_error.empty()) return;
+  try {
+    const uint64_t generation = publisher->publish(content);
+    ids.published(generation, content);
+    publish_error.clear();
+    published_hash = hash;
+    spdlog::debug("published table {}: {} new blocks, {} bytes", generation, publisher->last_written().blocks,
+                  publisher->last_written().bytes);
+  } catch (const std::exception& e) {
+    publish_error = std::string("the table cannot be published; the last one stays: ") + e.what();
+    spdlog::error("{}", publish_error);
+  }
+}
+
+bool Service::Impl::takes_out_last(const PoolConfig& pool, const std::string& backend) const {
+  const PoolDecision* decision = builder.decision(ids.pool(pool.name));
+  for (const auto& b : pool.backends)
+    if (b.name == backend && decision)
+      return decision->usable.size() == 1 && decision->usable.contains(ids.backend(pool.name, b));
+  return false;
+}
+
+std::optional<std::string> remove_installed(const std::string& instance) {
+  if (auto error = Addresses(instance).remove_all()) return error;
+  return Guard(instance).remove();
+}
+
+}  // namespace portico

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts of Service that its source files share.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "contract/publisher.h"
+#include "control/addresses.h"
+#include "control/builder.h"
+#include "control/checks/health.h"
+#include "control/dataplane_watch.h"
+#include "control/guard.h"
+#include "control/ids.h"
+#include "control/neighbours.h"
+#include "control/next_hops.h"
+#include "control/service.h"
+
+namespace portico {
+
+// A task that runs every `interval` on the io_context.
+class Ticker {
+ public:
+  Ticker(boost::asio::io_context& io, std::chrono::milliseconds interval, std::function<void()> task);
+  void start();
+
+ private:
+  boost::asio::steady_timer timer_;
+  std::chrono::milliseconds interval_;
+  std::function<void()> task_;
+};
+
+struct Service::Impl {
+  Impl(boost::asio::io_context& context, ServiceOptions with);
+  ~Impl();
+
+  // service.cc
+  void start(const ConfigResult& loaded);
+  ConfigResult reload();
+  CommandResult set_admin(const std::string& pool, const std::string& backend, AdminEntry entry, bool force);
+  StatusView view() const;
+
+  // service_apply.cc: a configuration to the host and to the table.
+  void recover();
+  std::optional<std::string> apply(const Config& next, std::string effective_text);
+  std::optional<std::string> install(const Config& next, const Config* before);
+  void import_health();
+  void store_health();
+  void schedule_publish();
+  void publish();
+  BuildInput build_input(const Routing& routing) const;
+  Routing build_routing();
+  void follow_addresses();
+  bool takes_out_last(const PoolConfig& pool, const std::string& backend) const;
+
+  // service_loop.cc: what happens over time.
+  void start_loop();
+  void on_health_change(const std::string& pool, const std::string& backend);
+  void wait_for_neighbours();
+  void poll_dataplane();
+  void resolve_requested();
+  void each_second();
+
+  boost::asio::io_context& io;
+  ServiceOptions options;
+  std::string state_dir;
+  Config config;
+  std::string effective;
+  std::vector<std::string> interfaces;  // of dataplane.ports, by index
+  uint64_t config_version = 0;
+  int64_t loaded_ms = 0, started_ms = 0;
+
+  std::unique_ptr<Publisher> publisher;
+  Ids ids;
+  OperatorState operators;
+  Builder builder;
+  NextHopTable next_hops;
+  DataplaneWatch watch;
+  std::unique_ptr<HealthMonitor> health;
+  std::unique_ptr<Neighbours> neighbours;
+  std::unique_ptr<Guard> guard;
+  std::unique_ptr<Addresses> addresses;
+
+  std::vector<std::string> config_warnings, routing_warnings;
+  std::string storage_warning, host_warning, publish_error;
+  std::map<Address, uint64_t> asked_for;  // by the dataplane: when last, CLOCK_MONOTONIC
+  uint64_t seen_neighbours = 0;
+  std::map<std::pair<std::string, std::string>, HealthState> logged_health;
+  uint64_t published_hash = 0;  // of the last published content
+  bool publish_scheduled = false, health_dirty = false;
+  uint64_t seconds = 0;
+
+  boost::asio::steady_timer publish_timer;
+  std::optional<boost::asio::posix::stream_descriptor> neighbours_fd;
+  std::vector<std::unique_ptr<Ticker>> tickers;
+};
+
+}  // namespace portico

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happens over time: heartbeats, the dataplane's feedback, neighbours, health.
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "control/service_impl.h"
+
+namespace portico {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kHeartbeat = 100ms;
+constexpr auto kPoll = 20ms;
+constexpr uint64_t kSecondNs = 1'000'000'000;
+// Clients on a connected network that the dataplane asked for: this many are kept resolved, for this long
+// after the last question. One that is forgotten costs its next packet, which asks again.
+constexpr size_t kMaxAskedFor = 2048;
+constexpr uint64_t kForgetAskedNs = 3600 * kSecondNs;
+constexpr uint64_t kAskAgainNs = kSecondNs / 2;
+constexpr uint64_t kGuardEverySeconds = 10;
+
+}  // namespace
+
+Ticker::Ticker(boost::asio::io_context& io, std::chrono::milliseconds interval, std::function<void()> task)
+    : timer_(io), interval_(interval), task_(std::move(task)) {}
+
+void Ticker::start() {
+  timer_.expires_after(interval_);
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    task_();
+    start();
+  });
+}
+
+void Service::Impl::start_loop() {
+  const auto every = [this](std::chrono::milliseconds interval, auto task) {
+    tickers.push_back(std::make_unique<Ticker>(io, interval, task));
+    tickers.back()->start();
+  };
+  every(kHeartbeat, [this] {
+    publisher->heartbeat();
+    const auto change = builder.next_change_ns();
+    if (change && monotonic_ns() >= *change) schedule_publish();
+  });
+  every(kPoll, [this] { poll_dataplane(); });
+  every(1000ms, [this] { each_second(); });
+  neighbours_fd.emplace(io, dup(neighbours->fd()));
+  wait_for_neighbours();
+  poll_dataplane();
+}
+
+void Service::Impl::on_health_change(const std::string& pool, const std::string& backend) {
+  health_dirty = true;
+  const auto status = health->status(pool, backend);
+  if (status) {
+    auto& logged = logged_health[{pool, backend}];
+    if (logged != status->state)
+      spdlog::info("backend {}/{} is {}{}", pool, backend, to_string(status->state),
+                   status->reason.empty() ? "" : ": " + status->reason);
+    logged = status->state;
+  }
+  schedule_publish();
+}
+
+void Service::Impl::wait_for_neighbours() {
+  neighbours_fd->async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                            [this](const boost::system::error_code& error) {
+                              if (error) return;
+                              neighbours->process();
+                              if (neighbours->version() != seen_neighbours) schedule_publish();
+                              wait_for_neighbours();
+                            });
+}
+
+void Service::Impl::poll_dataplane() {
+  watch.poll(publisher->epoch(), publisher->generation(), monotonic_ns());
+  if (ids.release(watch.service_flows(), watch.backend_flows())) {
+    follow_addresses();
+    schedule_publish();
+  }
+  if (watch.is_working()) resolve_requested();
+}
+
+// What the dataplane has packets for and no MAC address.
+void Service::Impl::resolve_requested() {
+  const uint64_t now = monotonic_ns();
+  bool is_new = false;
+  for (const ResolveRequest& request : watch.feedback().resolve) {
+    if (request.requested_ns == 0 || request.address.is_none()) continue;
+    const auto known = asked_for.find(request.address);
+    if (known != asked_for.end() && request.requested_ns < known->second + kAskAgainNs) continue;
+    if (now > request.requested_ns + kForgetAskedNs) continue;
+    is_new |= known == asked_for.end();
+    asked_for[request.address] = request.requested_ns;
+    if (const auto hop = neighbours->next_hop(request.address))
+      neighbours->probe(hop->neighbour, hop->ifindex);
+  }
+  while (asked_for.size() > kMaxAskedFor)
+    asked_for.erase(std::min_element(asked_for.begin(), asked_for.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; }));
+  if (!is_new) return;
+  follow_addresses();
+  schedule_publish();
+}
+
+void Service::Impl::each_second() {
+  ++seconds;
+  neighbours->tick();
+  if (neighbours->version() != seen_neighbours) schedule_publish();
+  const uint64_t now = monotonic_ns();
+  if (std::erase_if(asked_for, [&](const auto& asked) { return now > asked.second + kForgetAskedNs; }) > 0)
+    follow_addresses();
+  if (health_dirty) store_health();
+  if (!publish_error.empty()) schedule_publish();
+  // Somebody may have flushed the rules or taken an address away.
+  if (seconds % kGuardEverySeconds != 0) return;
+  const auto error = install(config, nullptr);
+  if (error && host_warning != *error) spdlog::error("{}", *error);
+  host_warning = error.value_or("");
+}
+
+}  // namespace portico

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/status.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "contract/drop_reasons.h"
+#include "contract/run_dir.h"
+
+namespace portico {
+namespace {
+
+using nlohmann::json;
+
+constexpr double kBitsPerByte = 8;
+
+std::string dump(const json& value) {
+  return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+double rounded(double value) {
+  return static_cast<double>(static_cast<int64_t>(value * 100 + 0.5)) / 100;
+}
+
+json table_json(const StatusView& view) {
+  const FeedbackHeader& header = view.watch.feedback().header;
+  const bool refused = view.watch.refused() != 0;
+  return {{"published", view.published},
+          {"adopted", view.watch.adopted()},
+          {"refused", view.watch.refused()},
+          {"refused_text",
+           refused ? std::string(header.refused_text, strnlen(header.refused_text, kTextSize)) : ""}};
+}
+
+json workers_json(const StatusView& view) {
+  json workers = json::array();
+  const Feedback& feedback = view.watch.feedback();
+  for (uint32_t i = 0; i < feedback.header.worker_count; ++i) {
+    const WorkerFeedback& worker = feedback.workers[i];
+    workers.push_back({{"cpu", worker.cpu},
+                       {"busy", rounded(view.watch.busy(i).value())},
+                       {"generation", worker.acked_generation},
+                       {"flows", worker.flows},
+                       {"flow_capacity", worker.flow_capacity}});
+  }
+  return workers;
+}
+
+json dataplane_json(const StatusView& view) {
+  const Feedback& feedback = view.watch.feedback();
+  const FeedbackHeader& header = feedback.header;
+  const bool working = view.watch.is_working();
+  json ports = json::array();
+  for (const auto& port : std::span(feedback.ports).first(header.port_count))
+    ports.push_back({{"name", std::string(name_of(port.name))},
+                     {"link_up", port.link_up != 0},
+                     {"queues", port.queues},
+                     {"rx_missed", port.rx_missed}});
+  uint64_t nat_ports = 0;  // of the fullest worker: each has its own part of the ports
+  for (const auto& worker : std::span(feedback.workers).first(header.worker_count))
+    nat_ports = std::max(nat_ports, worker.nat_ports_used);
+  const auto wrong = view.watch.warnings();
+  const bool there = view.watch.result().ok() && view.watch.result().writer_alive;
+  return {{"state", there ? to_string(DataplaneState{header.state}) : "absent"},
+          {"working", working},
+          {"text", working || wrong.empty() ? "" : wrong.front()},
+          {"pid", view.watch.result().pid},
+          {"version", std::string(name_of(header.version))},
+          {"started_ms", header.start_realtime_ns / 1'000'000},
+          {"workers", workers_json(view)},
+          {"nat_ports_used", nat_ports},
+          {"nat_ports_total", header.nat_ports_total},
+          {"ports", ports}};
+}
+
+// All reasons together, and the one that drops most at present.
+json drops_summary(const StatusView& view) {
+  double total = 0, most = 0;
+  std::string top;
+  for (uint32_t i = 0; i < kDropReasonCount; ++i) {
+    const double rate = view.watch.drop_rate(i).per_second();
+    total += rate;
+    if (rate <= most) continue;
+    most = rate;
+    top = kDropReasonNames[i];
+  }
+  return {{"per_second", rounded(total)}, {"top", top}};
+}
+
+double bits(const Rate& in, const Rate& out) {
+  return rounded((in.per_second() + out.per_second()) * kBitsPerByte);
+}
+
+StatusLevel level_of(const StatusView& view, const std::string& pool) {
+  if (!view.watch.is_working()) return StatusLevel::unserved;
+  for (const auto& candidate : view.config.pools)
+    if (candidate.name == pool) return pool_condition(view, candidate).level;
+  return StatusLevel::unserved;
+}
+
+json service_json(const StatusView& view, const ServiceConfig& service) {
+  const uint16_t id = view.ids.service(service);
+  json listen = json::array();
+  for (const Endpoint& endpoint : service.listen) listen.push_back(endpoint_text(endpoint));
+  const ServiceFeedback& feedback = view.watch.feedback().services[id];
+  const ServiceRates& rates = view.watch.service_rates(id);
+  return {{"name", service.name},
+          {"listen", listen},
+          {"mode", mode_name(service.mode)},
+          {"pool", service.pool},
+          {"level", to_string(level_of(view, service.pool))},
+          {"flows", feedback.flows},
+          {"new_per_second", rounded(rates.new_flows.per_second())},
+          {"bits_per_second", bits(rates.bytes_in, rates.bytes_out)},
+          {"missed_per_second", rounded(rates.missed.per_second())}};
+}
+
+json checks_json(const BackendHealth& health) {
+  json checks = json::array();
+  for (const auto& check : health.checks)
+    checks.push_back({{"name", check.name},
+                      {"kind", check.kind == CheckKind::mysql ? "mysql" : "tcp"},
+                      {"target", endpoint_text(check.target)},
+                      {"state", std::string(to_string(check.state))},
+                      {"reason", check.last_reason},
+                      {"latency_us", check.last_latency_us}});
+  return checks;
+}
+
+json backend_json(const StatusView& view, const PoolConfig& pool, const BackendConfig& backend) {
+  const uint16_t id = view.ids.backend(pool.name, backend);
+  const auto health = view.health.status(pool.name, backend.name).value_or(BackendHealth{});
+  const AdminEntry* found = view.operators.find(pool.name, backend.name);
+  const AdminEntry admin = found ? *found : AdminEntry{};
+  const BackendFeedback& feedback = view.watch.feedback().backends[id];
+  const BackendRates& rates = view.watch.backend_rates(id);
+  json addresses = json::array();
+  for (const auto& address : {backend.v4, backend.v6})
+    if (address) addresses.push_back(to_string(*address));
+  return {{"name", backend.name},
+          {"addresses", addresses},
+          {"weight", backend.weight},
+          {"health", std::string(to_string(health.state))},
+          {"since_ms", health.since_realtime_ns / 1'000'000},
+          {"reason", health.reason},
+          {"admin", to_string(admin.state)},
+          {"admin_since_ms", admin.since_ms},
+          {"admin_who", admin.who},
+          {"admin_why", admin.why},
+          {"share", share_of(view, view.ids.pool(pool.name), id)},
+          {"flows", feedback.flows},
+          {"new_per_second", rounded(rates.new_flows.per_second())},
+          {"bits_per_second", bits(rates.bytes_in, rates.bytes_out)},
+          {"checks_passed", health.checks_passed},
+          {"checks_total", health.checks_total},
+          {"checks", checks_json(health)}};
+}
+
+json pool_json(const StatusView& view, const PoolConfig& pool) {
+  const PoolCondition condition = pool_condition(view, pool);
+  const PoolDecision* decision = view.builder.decision(view.ids.pool(pool.name));
+  json backends = json::array();
+  for (const auto& backend : pool.backends) backends.push_back(backend_json(view, pool, backend));
+  return {{"name", pool.name},
+          {"state", decision ? to_string(decision->state) : "unknown"},
+          {"level", to_string(condition.level)},
+          {"up", condition.up},
+          {"total", pool.backends.size()},
+          {"warnings", condition.warnings},
+          {"backends", backends}};
+}
+
+}  // namespace
+
+const char* to_string(StatusLevel level) {
+  if (level == StatusLevel::ok) return "ok";
+  return level == StatusLevel::degraded ? "degraded" : "unserved";
+}
+
+const char* mode_name(Mode mode) {
+  return mode == Mode::nat ? "nat" : "dsr-l2";
+}
+
+std::string endpoint_text(const Endpoint& endpoint) {
+  const std::string address = to_string(endpoint.address);
+  return (endpoint.address.is_v4() ? address : "[" + address + "]") + ":" + std::to_string(endpoint.port);
+}
+
+double share_of(const StatusView& view, uint16_t pool, uint16_t backend) {
+  for (const auto& built : view.builder.content().pools) {
+    if (built.record.id != pool || built.lookup.empty()) continue;
+    const auto slots = std::count(built.lookup.begin(), built.lookup.end(), backend);
+    return static_cast<double>(slots) / static_cast<double>(built.lookup.size());
+  }
+  return 0;
+}
+
+PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool) {
+  PoolCondition condition;
+  uint32_t expected = 0, taking = 0;
+  for (const auto& backend : pool.backends) {
+    const auto health = view.health.status(pool.name, backend.name);
+    const bool up = health && health->healthy;
+    condition.up += up ? 1 : 0;
+    if (backend.weight == 0) continue;
+    ++expected;
+    taking += up && view.operators.state(pool.name, backend.name) == Admin::active ? 1 : 0;
+  }
+  if (taking < expected) condition.level = StatusLevel::degraded;
+  if (taking == 1) condition.warnings.push_back("no redundancy");
+  if (taking > 0) return condition;
+  condition.level = StatusLevel::unserved;
+  const PoolDecision* decision = view.builder.decision(view.ids.pool(pool.name));
+  const bool kept = decision && decision->disposition() == PoolDisposition::serve;
+  condition.warnings.push_back(std::string("no backend is up; ") +
+                               (kept ? "connections go where they went last"
+                                : decision && decision->state == PoolState::drop ? "connections are dropped"
+                                                                                 : "connections are reset"));
+  return condition;
+}
+
+std::string status_json(const StatusView& view) {
+  json services = json::array(), pools = json::array(), warnings = view.warnings;
+  StatusLevel level = view.watch.is_working() ? StatusLevel::ok : StatusLevel::unserved;
+  for (const auto& service : view.config.services) services.push_back(service_json(view, service));
+  for (const auto& pool : view.config.pools) {
+    level = std::max(level, pool_condition(view, pool).level);
+    pools.push_back(pool_json(view, pool));
+  }
+  for (const auto& text : view.watch.warnings()) warnings.push_back(text);
+  if (view.watch.refused() != 0) level = std::max(level, StatusLevel::degraded);
+  return dump(
+      {{"instance", view.config.instance},
+       {"version", PORTICO_VERSION},
+       {"level", to_string(level)},
+       {"now_ms", realtime_ns() / 1'000'000},
+       {"control", {{"pid", getpid()}, {"started_ms", view.started_ms}}},
+       {"config",
+        {{"path", view.config_path}, {"version", view.config_version}, {"loaded_ms", view.loaded_ms}}},
+       {"table", table_json(view)},
+       {"dataplane", dataplane_json(view)},
+       {"drops", drops_summary(view)},
+       {"services", services},
+       {"pools", pools},
+       {"warnings", warnings}});
+}
+
+std::string drops_json(const StatusView& view) {
+  json drops = json::array();
+  for (uint32_t i = 0; i < kDropReasonCount; ++i)
+    drops.push_back({{"name", std::string(kDropReasonNames[i])},
+                     {"packets", view.watch.feedback().drops[i]},
+                     {"per_second", rounded(view.watch.drop_rate(i).per_second())},
+                     {"text", std::string(kDropReasonTexts[i])}});
+  return dump({{"working", view.watch.is_working()},
+               {"to_kernel", view.watch.feedback().to_kernel},
+               {"answered", view.watch.feedback().answered},
+               {"drops", drops}});
+}
+
+}  // namespace portico

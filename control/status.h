@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state of everything as JSON (docs/api.md) and as metrics (docs/metrics.md).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/builder.h"
+#include "control/checks/health.h"
+#include "control/config.h"
+#include "control/dataplane_watch.h"
+#include "control/ids.h"
+#include "control/operator_state.h"
+
+namespace portico {
+
+// What there is to show. The references belong to Service and live until its loop runs on.
+struct StatusView {
+  const Config& config;
+  const std::string& config_path;
+  uint64_t config_version;
+  int64_t loaded_ms;   // CLOCK_REALTIME of the last applied configuration
+  int64_t started_ms;  // CLOCK_REALTIME of control's start
+  uint64_t published;  // generation
+  const Ids& ids;
+  const Builder& builder;
+  const OperatorState& operators;
+  const HealthMonitor& health;
+  const DataplaneWatch& watch;
+  std::vector<std::string> warnings;  // of control's own: configuration, routing, storage
+};
+
+enum class StatusLevel { ok = 0, degraded = 1, unserved = 2 };
+// "ok", "degraded", "unserved".
+const char* to_string(StatusLevel level);
+
+// JSON of GET /v1/status.
+std::string status_json(const StatusView& view);
+// JSON of GET /v1/drops.
+std::string drops_json(const StatusView& view);
+
+// A pool's condition for a person and for the exit status of `portico status`.
+struct PoolCondition {
+  StatusLevel level = StatusLevel::ok;
+  uint32_t up = 0;
+  std::vector<std::string> warnings;
+};
+PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool);
+
+// Slots of a backend in its pool's look-up table, 0..1.
+double share_of(const StatusView& view, uint16_t pool, uint16_t backend);
+
+// A name in the words of the configuration.
+const char* mode_name(Mode mode);
+// "198.18.0.1:443" or "[2001:db8::1]:443".
+std::string endpoint_text(const Endpoint& endpoint);
+
+}  // namespace portico

@@ -1,0 +1,286 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""portico-control as a process: publishes, follows health, survives kill -9, refuses what is wrong.
+
+Runs in a network namespace of its own; its backends are listening sockets there. Needs root.
+usage: control_test.py PORTICO_CONTROL
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+CONTROL = ""
+CLONE_NEWNET = 0x40000000
+CONFIG = """
+version: 1
+instance: control-test
+dataplane: {{ports: [eth0]}}
+nat: {{addresses: [198.18.0.20]}}
+services:
+  web: {{listen: "198.18.0.10:8080", pool: portals}}
+pools:
+  portals:
+    check: {{interval: 100ms, fast_interval: 20ms}}
+    backends: {{{backends}}}
+"""
+TWO = "portal-1: 198.18.1.1, portal-2: 198.18.1.2"
+
+
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+class Backend:
+    """A port that answers connections by accepting them."""
+
+    def __init__(self, address, port=8080):
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind((address, port))
+        self.socket.listen(1024)
+
+    def stop(self):
+        self.socket.close()
+
+
+def request(path, method, target, body=b"", raw=None):
+    """One HTTP request over the Unix socket; (status, body)."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(10)
+        s.connect(path)
+        head = f"{method} {target} HTTP/1.1\r\nHost: portico\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        s.sendall(raw if raw is not None else head.encode() + body)
+        answer = b""
+        while chunk := s.recv(65536):
+            answer += chunk
+    head, _, text = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), text.decode()
+
+
+class ControlTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        run("ip", "link", "set", "lo", "up")
+        run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+        run("ip", "link", "set", "eth1", "up")
+        run("ip", "addr", "add", "198.18.0.1/24", "dev", "eth0")
+        run("ip", "link", "set", "eth0", "up")
+        for n in (1, 2, 3):
+            run("ip", "addr", "add", f"198.18.1.{n}/32", "dev", "lo")
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="portico-control-")
+        self.config = self.dir + "/portico.yaml"
+        self.run_dir = self.dir + "/run"
+        self.log = open(self.dir + "/log", "w+")
+        self.write_config(TWO)
+        self.backends = {n: Backend(f"198.18.1.{n}") for n in (1, 2, 3)}
+        self.process = None
+
+    def tearDown(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for backend in self.backends.values():
+            backend.stop()
+        subprocess.run([CONTROL, "--config", self.config, "--cleanup"], capture_output=True)
+        self.log.seek(0)
+        if self._outcome and not self._outcome.success:
+            print(self.log.read(), file=sys.stderr)
+        self.log.close()
+        shutil.rmtree(self.dir)
+
+    def write_config(self, backends):
+        with open(self.config, "w") as f:
+            f.write(CONFIG.format(backends=backends))
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [CONTROL, "--config", self.config, "--run-dir", self.run_dir], stderr=self.log, stdout=self.log)
+        self.wait(lambda: os.path.exists(self.socket()) and self.answers(), "control answers")
+
+    def socket(self):
+        return self.run_dir + "/control.sock"
+
+    def answers(self):
+        self.assertIsNone(self.process.poll(), "control has ended")
+        try:
+            return request(self.socket(), "GET", "/v1/status")[0] == 200
+        except OSError:
+            return False
+
+    def status(self):
+        return json.loads(request(self.socket(), "GET", "/v1/status")[1])
+
+    def backend(self, name):
+        return next(b for b in self.status()["pools"][0]["backends"] if b["name"] == name)
+
+    def post(self, target, body=b""):
+        status, text = request(self.socket(), "POST", target, body)
+        return status, json.loads(text)
+
+    def wait(self, condition, what, seconds=20):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if condition():
+                return
+            time.sleep(0.02)
+        self.fail(f"not within {seconds} s: {what}")
+
+    def wait_shares(self, *expected):
+        def shares():
+            return [b["share"] for b in self.status()["pools"][0]["backends"]]
+        self.wait(lambda: all(abs(a - b) < 0.01 for a, b in zip(shares(), expected)), f"shares {expected}")
+
+    def test_health_moves_shares(self):
+        self.start()
+        self.wait_shares(0.5, 0.5)
+        self.backends[1].stop()
+        self.wait_shares(0, 1)
+        self.assertEqual(self.backend("portal-1")["health"], "down")
+        self.assertIn("refused", self.backend("portal-1")["reason"])
+        self.assertEqual(self.status()["pools"][0]["warnings"], ["no redundancy"])
+        self.backends[2].stop()
+        self.wait(lambda: self.status()["pools"][0]["state"] == "kept_last", "kept_last")
+        self.wait_shares(0, 1)
+        self.backends[1] = Backend("198.18.1.1")
+        self.wait_shares(1, 0)
+
+    def test_killed_control_continues_where_it_was(self):
+        self.start()
+        self.wait_shares(0.5, 0.5)
+        self.assertEqual(self.post("/v1/backends/-/portal-1/drain", b'{"why": "upgrade"}')[0], 200)
+        self.wait_shares(0, 1)
+        before = self.status()
+        inode = os.stat(self.run_dir + "/table").st_ino
+        self.process.kill()
+        self.process.wait()
+        self.start()
+        after = self.status()
+        self.assertGreater(after["table"]["published"], before["table"]["published"])
+        self.assertEqual(os.stat(self.run_dir + "/table").st_ino, inode, "the table file is taken over")
+        self.assertEqual([b["share"] for b in after["pools"][0]["backends"]], [0, 1])
+        self.assertEqual(self.backend("portal-1")["admin"], "drained")
+        self.assertEqual(self.backend("portal-1")["admin_why"], "upgrade")
+        self.assertEqual(self.post("/v1/backends/portals/portal-1/resume")[0], 200)
+        self.wait_shares(0.5, 0.5)
+
+    def test_last_backend_is_only_taken_out_by_force(self):
+        self.start()
+        self.wait_shares(0.5, 0.5)
+        self.assertEqual(self.post("/v1/backends/portals/portal-1/hold")[0], 200)
+        self.wait_shares(0, 1)
+        status, answer = self.post("/v1/backends/portals/portal-2/hold")
+        self.assertEqual(status, 409, answer)
+        self.assertEqual(self.post("/v1/backends/portals/portal-2/hold", b'{"force": true}')[0], 200)
+        self.assertEqual(self.status()["pools"][0]["state"], "reset")
+
+    def test_reload_changes_all_or_nothing(self):
+        self.start()
+        self.wait_shares(0.5, 0.5)
+        before = self.status()
+        self.write_config(TWO + ", portal-3: nonsense")
+        status, answer = self.post("/v1/reload")
+        self.assertEqual(status, 422, answer)
+        self.assertTrue(any(m["is_error"] and m["line"] > 0 for m in answer["messages"]), answer)
+        after = self.status()
+        self.assertEqual(after["config"]["version"], before["config"]["version"])
+        self.assertEqual(after["table"]["published"], before["table"]["published"])
+        self.write_config(TWO + ", portal-3: 198.18.1.3")
+        status, answer = self.post("/v1/reload")
+        self.assertEqual(status, 200, answer)
+        self.assertEqual(answer["config_version"], before["config"]["version"] + 1)
+        self.wait_shares(1 / 3, 1 / 3, 1 / 3)
+        self.write_config(TWO)
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_shares(0.5, 0.5)
+
+    def test_second_instance_is_refused(self):
+        self.start()
+        second = subprocess.run([CONTROL, "--config", self.config, "--run-dir", self.run_dir],
+                                capture_output=True, text=True, timeout=20)
+        self.assertEqual(second.returncode, 1)
+        self.assertIn("second instance", second.stderr)
+        self.assertTrue(self.answers())
+
+    def test_bad_configuration_touches_nothing(self):
+        self.write_config("portal-1: 198.18.1.1, portal-2: 300.1.1.1, portal-3: {weigth: 1}")
+        for extra in ([], ["--check"]):
+            ended = subprocess.run([CONTROL, "--config", self.config, "--run-dir", self.run_dir] + extra,
+                                   capture_output=True, text=True, timeout=20)
+            self.assertEqual(ended.returncode, 1)
+            self.assertIn("300.1.1.1", ended.stderr)
+            self.assertIn("weigth", ended.stderr)
+        self.assertFalse(os.path.exists(self.run_dir))
+        self.assertNotIn("198.18.0.10", run("ip", "addr"))
+
+    def test_guard_and_addresses_outlive_control_until_cleanup(self):
+        self.start()
+        self.assertIn("198.18.0.10", run("ip", "addr", "show", "dev", "eth0"))
+        self.assertIn("198.18.0.20", run("ip", "addr", "show", "dev", "eth0"))
+        self.process.terminate()
+        self.assertEqual(self.process.wait(20), 0)
+        self.assertIn("198.18.0.10", run("ip", "addr"))
+        self.assertIn("portico-control", run("nft", "list", "tables"))
+        run(CONTROL, "--config", self.config, "--cleanup")
+        self.assertNotIn("198.18.0.10", run("ip", "addr"))
+        self.assertNotIn("portico", run("nft", "list", "tables"))
+
+    def test_api_answers_what_is_wrong(self):
+        self.start()
+        cases = [("GET", "/nothing", 404), ("POST", "/v1/status", 405), ("GET", "/v1/reload", 405),
+                 ("POST", "/v1/backends/portals/portal-9/drain", 404),
+                 ("POST", "/v1/backends/portals/portal-1/kill", 404), ("POST", "/v1/backends/a/b/c/drain", 404),
+                 ("GET", "/v1/explain", 400), ("GET", "/v1/explain?client=198.18.0.9&port=1&service=x", 404),
+                 ("GET", "/v1/explain?client=198.18.0.9&port=1&service=web", 503), ("DELETE", "/v1/drops", 405)]
+        for method, target, expected in cases:
+            status, text = request(self.socket(), method, target)
+            self.assertEqual(status, expected, target)
+            self.assertIn("error", json.loads(text))
+        for body in (b"{", b"[]", b'{"why": 1}', b'{"other": 1}', b"\xff\xfe"):
+            self.assertEqual(request(self.socket(), "POST", "/v1/backends/-/portal-1/drain", body)[0], 400, body)
+        self.assertEqual(request(self.socket(), "GET", "", raw=b"\x00\x01\r\n\r\n")[0], 400)
+        self.assertTrue(self.answers())
+
+    def test_metrics_and_drops_name_every_reason(self):
+        self.start()
+        status, text = request(self.socket(), "GET", "/metrics")
+        self.assertEqual(status, 200)
+        self.assertIn('portico_backend_up{pool="portals",backend="portal-1"}', text)
+        drops = json.loads(request(self.socket(), "GET", "/v1/drops")[1])["drops"]
+        self.assertGreater(len(drops), 20)
+        for drop in drops:
+            self.assertIn(f'portico_dropped_packets_total{{reason="{drop["name"]}"}}', text)
+        with open(os.path.join(os.path.dirname(__file__), "../../docs/metrics.md")) as f:
+            documented = f.read()
+        for line in text.splitlines():
+            if line.startswith("# TYPE "):
+                self.assertIn(f"`{line.split()[2]}`", documented)
+        status, text = request(self.socket(), "GET", "/v1/config/effective")
+        self.assertIn("portal-1", text)
+
+    def test_without_a_dataplane_the_status_says_so(self):
+        self.start()
+        status = self.status()
+        self.assertEqual(status["level"], "unserved")
+        self.assertEqual(status["dataplane"]["state"], "absent")
+        self.assertTrue(any("no dataplane is running" in w for w in status["warnings"]), status["warnings"])
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        print("needs root for a network namespace")
+        sys.exit(77)
+    CONTROL = os.path.abspath(sys.argv.pop(1))
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        sys.exit(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
+    unittest.main(verbosity=2)

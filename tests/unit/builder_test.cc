@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the builder makes of any configuration, health and operator state is a table that keeps the contract's
+// rules.
+#include "control/builder.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+
+#include "contract/publisher.h"
+
+namespace portico {
+namespace {
+
+Address v4(uint32_t n) {
+  return *Address::parse("198.18." + std::to_string(n / 200) + "." + std::to_string(1 + n % 200));
+}
+Address v6(uint32_t n) {
+  return *Address::parse("2001:db8::" + std::to_string(1 + n));
+}
+
+// A host whose every destination is a neighbour on the first port, or has none.
+struct FakeKernel {
+  std::set<Address> unreachable;
+  std::vector<PortRoute> port_routes;
+
+  KernelView view() {
+    return {.next_hop = [this](const Address& to) -> std::optional<NextHop> {
+              if (unreachable.contains(to)) return std::nullopt;
+              return NextHop{.interface = "eth0",
+                             .ifindex = 2,
+                             .neighbour = to,
+                             .on_link = true,
+                             .resolved = true,
+                             .mac = {2, 0, 0, 0, 0, 1},
+                             .source_mac = {2, 0, 0, 0, 0, 2},
+                             .mtu = 1500};
+            },
+            .routes = [this] { return port_routes; }};
+  }
+};
+
+class BuilderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/portico-builder-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    dir_ = name;
+  }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
+
+  const TableContent& build(const Config& config) {
+    std::set<Address> addresses;
+    for (const auto& pool : config.pools)
+      for (const auto& backend : pool.backends)
+        for (const auto& address : {backend.v4, backend.v6})
+          if (address) addresses.insert(*address);
+    for (const auto& record : ids_.retired_backends())
+      for (const auto& address : {record.address_v4, record.address_v6})
+        if (!address.is_none()) addresses.insert(address);
+    routing_ = hops_.build(kernel_.view(), {"eth0"}, addresses);
+    return builder_.build({.config = config,
+                           .ids = ids_,
+                           .operators = operators_,
+                           .routing = routing_,
+                           .health =
+                               [this](const std::string& pool, const std::string& backend) {
+                                 const auto it = health_.find({pool, backend});
+                                 return it == health_.end() ? BackendView{} : it->second;
+                               },
+                           .config_version = ++version_,
+                           .now_ns = 1});
+  }
+
+  std::filesystem::path dir_;
+  FakeKernel kernel_;
+  Ids ids_;
+  OperatorState operators_{"/nonexistent/operator.json"};
+  NextHopTable hops_;
+  Routing routing_;
+  Builder builder_;
+  std::map<OperatorState::Key, BackendView> health_;
+  uint64_t version_ = 0;
+};
+
+Config two_portals() {
+  Config config;
+  config.instance = "edge-1";
+  config.dataplane.ports.push_back({.name = "eth0"});
+  config.nat.addresses.push_back(v4(900));
+  PoolConfig pool{.name = "portals"};
+  pool.table_size = 4099;
+  for (uint32_t i = 1; i <= 2; ++i) {
+    BackendConfig backend;
+    backend.name = "portal-" + std::to_string(i);
+    backend.v4 = v4(i);
+    pool.backends.push_back(backend);
+  }
+  config.pools.push_back(pool);
+  ServiceConfig service{.name = "web", .listen = {{v4(800), 80}}, .pool = "portals"};
+  config.services.push_back(service);
+  return config;
+}
+
+size_t slots(const TableContent& content, uint16_t id) {
+  const auto& lookup = content.pools[0].lookup;
+  return static_cast<size_t>(std::count(lookup.begin(), lookup.end(), id));
+}
+
+TEST_F(BuilderTest, MovesSlotsWithHealthAndKeepsTheLastOnes) {
+  const Config config = two_portals();
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  health_[{"portals", "portal-1"}] = health_[{"portals", "portal-2"}] = {.healthy = true, .known = true};
+  const auto first = ids_.backend("portals", config.pools[0].backends[0]);
+  const auto second = ids_.backend("portals", config.pools[0].backends[1]);
+  EXPECT_NEAR(static_cast<double>(slots(build(config), first)), 4099 / 2, 1);
+  health_[{"portals", "portal-1"}] = {.known = true, .refused_ports = {80}, .down_since_ns = 1};
+  const auto& content = build(config);
+  EXPECT_EQ(slots(content, second), 4099u);
+  const BackendRecord& record = content.pools[0].backends[first < second ? 0 : 1];
+  EXPECT_EQ(record.id, first);
+  EXPECT_EQ(BackendDisposition{record.disposition}, BackendDisposition::finish);
+  EXPECT_EQ(record.reset_count, 1);
+  EXPECT_EQ(record.reset_ports[0], 80);
+  EXPECT_EQ(builder_.next_change_ns(), 1 + 30'000'000'000u);
+  health_[{"portals", "portal-2"}] = {.known = true, .unreachable = true};
+  EXPECT_EQ(slots(build(config), second), 4099u) << "the last one that was up keeps the flows";
+  EXPECT_EQ(builder_.decision(ids_.pool("portals"))->state, PoolState::kept_last);
+}
+
+TEST_F(BuilderTest, KeepsARemovedBackendUntilItsFlowsAreGone) {
+  Config config = two_portals();
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  const auto removed = ids_.backend("portals", config.pools[0].backends[1]);
+  ids_.published(1, build(config));
+  config.pools[0].backends.pop_back();
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  const auto& content = build(config);
+  ids_.published(2, content);
+  ASSERT_EQ(content.pools[0].backends.size(), 2u);
+  for (const auto& record : content.pools[0].backends)
+    if (record.id == removed) {
+      EXPECT_EQ(BackendDisposition{record.disposition}, BackendDisposition::reset);
+    }
+  EXPECT_EQ(slots(content, removed), 0u);
+  const FlowReport dead{.flows = [](uint16_t) { return uint64_t{0}; }};
+  EXPECT_TRUE(ids_.release(dead, dead));
+  EXPECT_EQ(build(config).pools[0].backends.size(), 1u);
+}
+
+TEST_F(BuilderTest, HashTellsChangesApart) {
+  const Config config = two_portals();
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  build(config);
+  const uint64_t before = builder_.content_hash();
+  build(config);
+  EXPECT_EQ(builder_.content_hash(), before);
+  health_[{"portals", "portal-1"}] = {.healthy = true, .known = true};
+  build(config);
+  EXPECT_NE(builder_.content_hash(), before);
+}
+
+class RandomConfig {
+ public:
+  explicit RandomConfig(uint32_t seed) : random_(seed) {}
+  uint32_t below(uint32_t n) { return std::uniform_int_distribution<uint32_t>(0, n - 1)(random_); }
+  bool chance(uint32_t percent) { return below(100) < percent; }
+
+  Config make() {
+    Config config;
+    config.instance = "random";
+    config.dataplane.ports.push_back({.name = "eth0"});
+    config.nat.addresses = {v4(3000), v6(3000)};
+    const uint32_t pools = 1 + below(4);
+    for (uint32_t i = 0; i < pools; ++i) config.pools.push_back(pool(i));
+    const uint32_t services = below(6);
+    for (uint32_t i = 0; i < services; ++i) config.services.push_back(service(i, config.pools));
+    return config;
+  }
+
+  BackendView health() {
+    BackendView view{.healthy = chance(50), .known = chance(90)};
+    view.unreachable = !view.healthy && chance(30);
+    const uint32_t refused = view.healthy ? 0 : below(12);
+    for (uint32_t i = 0; i < refused; ++i)
+      view.refused_ports.push_back(static_cast<uint16_t>(80 + below(12)));
+    return view;
+  }
+
+ private:
+  PoolConfig pool(uint32_t n) {
+    constexpr uint32_t kSizes[] = {251, 1009, 4099};
+    PoolConfig pool{.name = "pool-" + std::to_string(n)};
+    pool.table_size = kSizes[below(3)];
+    pool.all_down = AllDown{static_cast<uint8_t>(below(3))};
+    pool.on_backend_down = OnBackendDown{static_cast<uint8_t>(below(3))};
+    pool.min_healthy_percent = chance(30) ? below(101) : 0;
+    const uint32_t backends = 1 + below(6);
+    for (uint32_t i = 0; i < backends; ++i) {
+      if (chance(20)) continue;
+      BackendConfig backend;
+      backend.name = "backend-" + std::to_string(i);
+      if (chance(80)) backend.v4 = v4(n * 100 + i + (chance(10) ? 50 : 0));
+      if (!backend.v4 || chance(50)) backend.v6 = v6(n * 100 + i);
+      backend.weight = chance(10) ? 0 : 1 + below(1000);
+      pool.backends.push_back(backend);
+    }
+    return pool;
+  }
+  ServiceConfig service(uint32_t n, const std::vector<PoolConfig>& pools) {
+    ServiceConfig service{.name = "service-" + std::to_string(n),
+                          .pool = pools[below(static_cast<uint32_t>(pools.size()))].name};
+    for (uint32_t i = 0; i <= below(12); ++i)
+      service.listen.push_back({chance(50) ? v4(2000 + n) : v6(2000 + n), static_cast<uint16_t>(80 + i)});
+    service.mode = chance(50) ? Mode::nat : Mode::dsr_l2;
+    service.allow_any = chance(50);
+    for (uint32_t i = 0; i < below(3); ++i)
+      service.allow.push_back(*Prefix::parse(i == 0 ? "198.18.0.0/16" : "2001:db8::/32"));
+    return service;
+  }
+  std::mt19937 random_;
+};
+
+TEST_F(BuilderTest, WhateverItBuildsIsAValidTable) {
+  Publisher publisher(dir_);
+  RandomConfig random(20);
+  uint64_t generation = 0;
+  for (int round = 0; round < 300; ++round) {
+    const Config config = random.make();
+    ASSERT_EQ(ids_.sync(config), std::nullopt);
+    for (const auto& pool : config.pools)
+      for (const auto& backend : pool.backends) {
+        health_[{pool.name, backend.name}] = random.health();
+        if (backend.v4 && random.chance(10)) kernel_.unreachable.insert(*backend.v4);
+      }
+    kernel_.port_routes = {
+        {.prefix = *Prefix::parse("198.18.0.0/15"), .on_link = true, .hop = std::nullopt},
+        {.prefix = *Prefix::parse("198.18.0.9/32"), .on_link = true, .hop = kernel_.view().next_hop(v4(8))}};
+    const TableContent& content = build(config);
+    ASSERT_NO_THROW(generation = publisher.publish(content)) << "round " << round;
+    ids_.published(generation, content);
+    if (!random.chance(30)) continue;
+    const std::set<uint16_t> busy = {static_cast<uint16_t>(random.below(20))};
+    for (const uint64_t heartbeat : {1'000'000'000u, 2'000'000'000u}) {
+      const FlowReport report{.dataplane_alive = true,
+                              .adopted_generation = generation,
+                              .heartbeat_ns = heartbeat,
+                              .flows = [&](uint16_t id) { return uint64_t{busy.contains(id)}; }};
+      ids_.release(report, report);
+    }
+  }
+}
+
+TEST_F(BuilderTest, ARestartedControlBuildsTheSameTable) {
+  const Config config = two_portals();
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  health_[{"portals", "portal-2"}] = {.healthy = true, .known = true};
+  uint64_t hash = 0;
+  {
+    Publisher publisher(dir_);
+    publisher.publish(build(config));
+    hash = builder_.content_hash();
+  }
+  Publisher publisher(dir_);
+  ASSERT_NE(publisher.recovered(), nullptr);
+  const Snapshot& snapshot = *publisher.recovered();
+  ids_ = {};
+  builder_ = {};
+  hops_ = {};
+  ids_.recover(snapshot);
+  builder_.recover(snapshot);
+  const auto records = snapshot.next_hops->records<NextHopRecord>();
+  hops_.recover({records.begin(), records.end()});
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  build(config);
+  EXPECT_EQ(builder_.content_hash(), hash);
+  health_.clear();
+  EXPECT_EQ(slots(build(config), ids_.backend("portals", config.pools[0].backends[1])), 4099u)
+      << "without any health, the last usable backends go on";
+}
+
+}  // namespace
+}  // namespace portico
