@@ -5,6 +5,7 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 
@@ -72,7 +73,7 @@ class Run {
     rte_mbuf* m = rte_pktmbuf_alloc(packet_pool());
     if (m == nullptr) abort();
     auto* const room = rte_pktmbuf_append(m, static_cast<uint16_t>(frame.size()));
-    std::memcpy(room, frame.data(), frame.size());
+    std::copy(frame.begin(), frame.end(), room);
     m->port = 0;
     m->hash.usr = 0;
     Worker& worker = *workers_[control & kSecondWorker ? 1 : 0];
