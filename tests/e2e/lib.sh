@@ -54,6 +54,8 @@ stop_portico() {
   on balancer portico-control --config "$CONFIG" --run-dir "$RUN" --cleanup
 }
 
+# What `portico status --json` prints, whatever its exit status says.
+status_json() { portico status --json || true; }
 well() { portico status >/dev/null 2>&1; }
 
 # wait_for SECONDS COMMAND...: until it succeeds.
@@ -95,4 +97,4 @@ pid_of() { cat "$STATE/supervised/$1.pid"; }
 evenly_spread() { json_is ".failed == 0 and ([.by_instance[] * 100 / $1] | length == 2 and all(. >= 45 and . <= 55))"; }
 
 # health_is PORTAL HEALTH: in every pool.
-health_is() { portico status --json | json_is "[.pools[].backends[] | select(.name == \"$1\") | .health] | unique == [\"$2\"]"; }
+health_is() { status_json | json_is "[.pools[].backends[] | select(.name == \"$1\") | .health] | unique == [\"$2\"]"; }
