@@ -38,7 +38,7 @@ void Adoption::look(uint64_t now_ns) {
     case AdoptResult::Kind::unchanged:
       return;
     case AdoptResult::Kind::adopted:
-      take(std::move(result.snapshot), now_ns);
+      take(result.snapshot, now_ns);
       return;
     case AdoptResult::Kind::refused:
       refuse(result.generation, result.reason, result.text);
@@ -46,7 +46,7 @@ void Adoption::look(uint64_t now_ns) {
   }
 }
 
-void Adoption::take(std::shared_ptr<const Snapshot> snapshot, uint64_t now_ns) {
+void Adoption::take(const std::shared_ptr<const Snapshot>& snapshot, uint64_t now_ns) {
   const uint64_t generation = snapshot->generation;
   if (ports_conflict(*started_with_, *snapshot)) {
     refuse(generation, RefusalReason::needs_restart,

@@ -58,7 +58,7 @@ class Adoption {
 
  private:
   void look(uint64_t now_ns);
-  void take(std::shared_ptr<const Snapshot> snapshot, uint64_t now_ns);
+  void take(const std::shared_ptr<const Snapshot>& snapshot, uint64_t now_ns);
   void give_to_workers(std::shared_ptr<const Table> table, uint64_t now_ns);
   void check_acknowledgements(uint64_t now_ns);
   void refuse(uint64_t generation, RefusalReason reason, const std::string& text);

@@ -60,6 +60,7 @@ Eal::Eal(const EalRequest& request, const std::string& run_dir) {
   static std::vector<std::string> arguments;
   static std::vector<char*> argv;
   arguments = eal_arguments(request);
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
   if (rte_eal_init(static_cast<int>(arguments.size()), argv.data()) < 0) {

@@ -150,6 +150,7 @@ int run(const Options& options) {
   HandoverRings rings("handover", plan.placement.worker_nodes);
   const auto threads = create_workers(plan, ports, pools, rings);
   std::vector<WorkerThread*> workers;
+  workers.reserve(threads.size());
   for (const auto& thread : threads) workers.push_back(thread.get());
 
   // The workers get the table before they run; services are steered when they have it.

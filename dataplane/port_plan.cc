@@ -34,7 +34,7 @@ std::string interface_of(const std::string& device, const std::string& arguments
   for (const char* key : {"iface", "remote"}) {
     // Memory interfaces use "iface" for other things; only these drivers attach to a kernel device.
     if (device.starts_with("net_af_") || device.starts_with("net_pcap") || device.starts_with("net_tap")) {
-      const std::string value = argument_value(arguments, key);
+      std::string value = argument_value(arguments, key);
       if (!value.empty()) return value;
     }
   }

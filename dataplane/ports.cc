@@ -77,7 +77,8 @@ void set_up_queues(const PortPlan& plan, uint16_t id, uint32_t queues,
   int error = rte_eth_dev_adjust_nb_rx_tx_desc(id, &rx, &tx);
   if (error != 0) fail(plan, "it does not take its queue sizes", error, probe_remedy(plan));
   const auto node = static_cast<unsigned>(rte_eth_dev_socket_id(id));
-  for (uint16_t queue = 0; queue < queues; ++queue) {
+  for (uint32_t i = 0; i < queues; ++i) {
+    const auto queue = static_cast<uint16_t>(i);
     error = rte_eth_tx_queue_setup(id, queue, tx, node, nullptr);
     if (error == 0) error = rte_eth_rx_queue_setup(id, queue, rx, node, nullptr, pools[queue]);
     if (error != 0) {
