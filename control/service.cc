@@ -33,7 +33,9 @@ Service::Service(boost::asio::io_context& io, ServiceOptions options)
     : impl_(std::make_unique<Impl>(io, std::move(options))) {}
 Service::~Service() = default;
 
-void Service::start(const ConfigResult& loaded) { impl_->start(loaded); }
+void Service::start(const ConfigResult& loaded) {
+  impl_->start(loaded);
+}
 ConfigResult Service::reload() {
   return impl_->reload();
 }
