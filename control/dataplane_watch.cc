@@ -119,7 +119,9 @@ std::string DataplaneWatch::slow_workers(uint64_t generation) const {
 }
 
 void DataplaneWatch::note_acknowledgement(uint64_t generation, uint64_t now_ns) {
-  const bool waiting = is_working() && generation != 0 && adopted_ < generation && refused() < generation;
+  // Until it runs it is on its way: ports and memory take longer than any table.
+  const bool runs = is_working() && DataplaneState{feedback_->header.state} == DataplaneState::running;
+  const bool waiting = runs && generation != 0 && adopted_ < generation && refused() < generation;
   if (!waiting) {
     if (!late_.empty()) on_event_(Level::info, "table " + std::to_string(adopted_) + " is in use");
     late_.clear();
@@ -189,6 +191,9 @@ std::vector<std::string> DataplaneWatch::warnings() const {
                        std::to_string(adopted_) + ": " + text_of(header.refused_text));
   if (RefusalReason{header.refused_reason} == RefusalReason::needs_restart)
     warnings.push_back("settings need a restart of the dataplane: " + text_of(header.refused_text));
+  if (!is_forwarding())
+    warnings.push_back("dataplane " + std::to_string(result_.pid) +
+                       " does not forward yet: it is starting; if this stays, see its log");
   if (!late_.empty())
     warnings.push_back(late_ + " has not taken table " + std::to_string(waiting_generation_) +
                        " into use; if this stays, restart the dataplane");

@@ -41,6 +41,11 @@ class DataplaneWatch {
 
   // Whether a process that control can work with is there: alive, of the same build, with a fresh heartbeat.
   bool is_working() const { return result_.ok() && result_.writer_alive && !result_.stale; }
+  // Whether it moves packets by a table of ours. One that works may still be starting, or wait for a table.
+  bool is_forwarding() const {
+    return is_working() && adopted_ != 0 &&
+           DataplaneState{feedback_->header.state} == DataplaneState::running;
+  }
   const FeedbackResult& result() const { return result_; }
   // The last readable feedback; all zero before the first one. Its counters are of the past if !is_working().
   const Feedback& feedback() const { return *feedback_; }

@@ -96,7 +96,7 @@ double bits(const Rate& in, const Rate& out) {
 }
 
 StatusLevel level_of(const StatusView& view, const std::string& pool) {
-  if (!view.watch.is_working()) return StatusLevel::unserved;
+  if (!view.watch.is_forwarding()) return StatusLevel::unserved;
   for (const auto& candidate : view.config.pools)
     if (candidate.name == pool) return pool_condition(view, candidate).level;
   return StatusLevel::unserved;
@@ -225,7 +225,7 @@ PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool) {
 
 std::string status_json(const StatusView& view) {
   json services = json::array(), pools = json::array(), warnings = view.warnings;
-  StatusLevel level = view.watch.is_working() ? StatusLevel::ok : StatusLevel::unserved;
+  StatusLevel level = view.watch.is_forwarding() ? StatusLevel::ok : StatusLevel::unserved;
   for (const auto& service : view.config.services) services.push_back(service_json(view, service));
   for (const auto& pool : view.config.pools) {
     level = std::max(level, pool_condition(view, pool).level);

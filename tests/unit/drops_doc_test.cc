@@ -18,7 +18,8 @@ std::string drops_page() {
   page << "# Drop reasons\n\n"
           "Every packet that the dataplane does not forward, answer or leave to the kernel is counted under "
           "exactly one of\n"
-          "these. `portico drops` shows the counts, `portico_dropped_packets_total{reason=\"…\"}` exports them, and "
+          "these. `portico drops` shows the counts, `portico_dropped_packets_total{reason=\"…\"}` exports "
+          "them, and "
           "DPDK telemetry\n"
           "answers `/portico/drops`.\n\n"
           "| reason | meaning, and what to do |\n| --- | --- |\n";
