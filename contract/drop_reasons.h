@@ -29,7 +29,8 @@
   X(nat_ports_exhausted, "no NAT port is free toward that backend; add NAT addresses or look for a flood")   \
   X(flow_table_full, "no room for the flow and nothing to evict; raise `flows` or look for a flood")         \
   X(no_route, "no route to the packet's destination; check the kernel's routes (`ip route`)")                \
-  X(next_hop_unresolved, "the next hop's MAC address is not known yet; check `ip neigh` and the link")       \
+  X(next_hop_unresolved,                                                                                     \
+    "nobody answered for the next hop's MAC address in time; check `ip neigh` and the link")                 \
   X(exceeds_mtu, "the packet is larger than its egress MTU; check the path's MTU")                           \
   X(icmp_invalid, "an ICMP error that embeds no TCP header of ours, or a broken one")                        \
   X(icmp_unknown_flow, "an ICMP error about a connection that is not known here")                            \

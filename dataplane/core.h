@@ -10,6 +10,7 @@
 #include "dataplane/flow_table.h"
 #include "dataplane/nat_flows.h"
 #include "dataplane/packet.h"
+#include "dataplane/waiting_room.h"
 #include "dataplane/worker.h"
 
 namespace portico {
@@ -79,6 +80,7 @@ struct WorkerCore {
   Output output;
   WorkerCounters counters;
   ResolveQueue resolve;
+  WaitingRoom waiting;
   ExplainMailbox mailbox;
 };
 

@@ -107,6 +107,14 @@ void free_dropped(WorkerCore& core);
 template <typename F>
 void age_header(uint8_t* l3, uint16_t address_delta);
 
+// --- waiting_room.cc ---
+// Keeps a packet until `hop` has a MAC address; it counts as sent. False: no room.
+bool wait_for_hop(WorkerCore& core, Packet& packet, const Address& hop);
+// Sends those whose neighbour the table knows by now, drops those that have waited too long. Once per sweep.
+void visit_waiting_room(WorkerCore& core);
+// Drops them all: the worker ends.
+void empty_waiting_room(WorkerCore& core);
+
 // --- sweep.cc ---
 // Visits the next flows of every table.
 void sweep_flows(WorkerCore& core, uint64_t now);

@@ -36,8 +36,10 @@ void write_l2(Packet& packet, const TableNextHop& hop) {
   store(packet.l3 - 2, htons(packet.is_v6 ? 0x86dd : 0x0800));
 }
 
-bool drop_unresolved(WorkerCore& core, Packet& packet, const Address& address, uint16_t port) {
+// Asks for the neighbour's MAC address and lets the packet wait for it.
+bool resolve(WorkerCore& core, Packet& packet, const Address& address, uint16_t port) {
   core.resolve.push({address, port}, core.now * kTickMs);
+  if (wait_for_hop(core, packet, address)) return true;
   drop(core, packet.mbuf, DropReason::next_hop_unresolved);
   return false;
 }
@@ -77,7 +79,7 @@ void queue_frame(WorkerCore& core, rte_mbuf* mbuf, uint16_t port) {
 
 bool send_by_hop(WorkerCore& core, Packet& packet, uint16_t next_hop) {
   const TableNextHop& hop = core.table->next_hop(next_hop);
-  if (!hop.resolved) return drop_unresolved(core, packet, core.table->next_hop_address(next_hop), hop.port);
+  if (!hop.resolved) return resolve(core, packet, core.table->next_hop_address(next_hop), hop.port);
   if (packet.ip_length > hop.mtu) {
     drop(core, packet.mbuf, DropReason::exceeds_mtu);
     return false;
@@ -91,7 +93,7 @@ template <typename F>
 bool send_by_route(WorkerCore& core, Packet& packet, const typename F::Ip& destination) {
   const RouteChoice route = core.table->route(destination);
   if (route.next_hop != kNone) return send_by_hop(core, packet, route.next_hop);
-  if (route.port != kNone) return drop_unresolved(core, packet, F::address(destination), route.port);
+  if (route.port != kNone) return resolve(core, packet, F::address(destination), route.port);
   drop(core, packet.mbuf, DropReason::no_route);
   return false;
 }

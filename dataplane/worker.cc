@@ -99,7 +99,9 @@ void begin(WorkerCore& core, const Table& table, uint64_t now) {
 }
 
 Worker::Worker(const WorkerConfig& config) : core_(std::make_unique<WorkerCore>(config)) {}
-Worker::~Worker() = default;
+Worker::~Worker() {
+  empty_waiting_room(*core_);
+}
 
 void Worker::prepare(const Table& table) {
   prepare_family<V4>(*core_, table);
@@ -116,6 +118,7 @@ void Worker::process_handed_over(rte_mbuf** packets, uint32_t n, const Table* ta
 
 void Worker::sweep(const Table& table, uint64_t now) {
   begin(*core_, table, now);
+  visit_waiting_room(*core_);
   sweep_flows(*core_, now);
   free_dropped(*core_);
 }

@@ -57,6 +57,8 @@ struct WorkerCounters {
   uint64_t answered = 0;                 // packets of `drops` that were answered with RST
   uint64_t to_kernel = 0;
   uint64_t handed_over = 0;
+  uint64_t waiting = 0;           // gauge: of `forwarded`, packets that wait for a MAC address
+  uint64_t waited_in_vain = 0;    // dropped as next_hop_unresolved after they counted as forwarded
   uint64_t originated = 0;        // RSTs that answer no packet: sweeps, and those for the backend
   uint64_t flows = 0;             // gauge
   uint64_t flow_capacity = 0;     // gauge

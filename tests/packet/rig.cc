@@ -27,11 +27,15 @@ rte_mempool* start_dpdk() {
   return rte_pktmbuf_pool_create("packets", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 }
 
+}  // namespace
+
 NextHopRecord hop(const char* address, uint8_t last_mac_byte) {
   NextHopRecord h = sample_next_hop(test::address(address));
   h.mac[5] = last_mac_byte;
   return h;
 }
+
+namespace {
 
 rte_mbuf* mbuf_of(const Bytes& frame) {
   rte_mbuf* const m = rte_pktmbuf_alloc(packet_pool());
@@ -160,6 +164,7 @@ Rig::Rig(const TableContent& content, const RigOptions& options) {
 }
 
 Rig::~Rig() {
+  workers_.clear();
   EXPECT_EQ(rte_mempool_in_use_count(packet_pool()), buffers_before_) << "packet buffers leak";
 }
 
@@ -213,7 +218,7 @@ void Rig::check_balance() {
   uint64_t verdicts = total(&WorkerCounters::forwarded) + total(&WorkerCounters::to_kernel) +
                       total(&WorkerCounters::handed_over);
   for (uint32_t i = 0; i < kDropReasonCount; ++i) verdicts += drops(static_cast<DropReason>(i));
-  EXPECT_EQ(verdicts, received_ + drops(DropReason::no_mbuf));
+  EXPECT_EQ(verdicts, received_ + drops(DropReason::no_mbuf) + total(&WorkerCounters::waited_in_vain));
 }
 
 std::vector<Seen> Rig::send(const std::vector<Bytes>& frames, uint32_t worker) {

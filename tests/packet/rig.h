@@ -18,6 +18,9 @@ namespace portico::test {
 // DPDK's pool of packet buffers; starts the EAL in memory, without huge pages or devices, at the first call.
 rte_mempool* packet_pool();
 
+// A resolved next hop on port 0; `last_mac_byte` tells its MAC address from others.
+NextHopRecord hop(const char* address, uint8_t last_mac_byte);
+
 // Services 1 (dsr) on port 80 and 2 (nat) on port 443 of kVip4 and kVip6, one pool of three backends with
 // both families, behind one gateway. Backend i has address 198.18.1.i and 2001:db8:1::i, MAC ...:10+i, next
 // hop i.

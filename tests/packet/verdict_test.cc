@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "dataplane/waiting_room.h"
 #include "tests/packet/rig.h"
 #include "tests/support/sample_table.h"
 
@@ -145,21 +146,56 @@ TEST(Verdict, NextHopsThatAreNotKnown) {
   content.next_hops[2].mtu = 1280;
   content.routes = {{address("198.18.7.0"), 24, 1, kNone, 0, 0}};
   Rig rig(content);
-  expect_drop(rig, syn4(), DropReason::next_hop_unresolved);
+  EXPECT_TRUE(rig.send(syn4()).empty());
   const auto wanted = rig.worker().resolve_queue().pop();
   ASSERT_TRUE(wanted);
   EXPECT_EQ(to_string(wanted->address), "198.18.1.1");
-  expect_drop(rig, syn4(), DropReason::next_hop_unresolved);
+  EXPECT_TRUE(rig.send(syn4()).empty());
   EXPECT_FALSE(rig.worker().resolve_queue().pop()) << "asked a moment ago";
+  EXPECT_EQ(rig.total(&WorkerCounters::waiting), 2u);
+  EXPECT_TRUE(rig.sweep_ms(1000).empty());
+  EXPECT_EQ(rig.total(&WorkerCounters::waiting), 0u);
+  EXPECT_EQ(rig.drops(DropReason::next_hop_unresolved), 2u) << "both waited in vain";
+  reached().insert(DropReason::next_hop_unresolved);
   aim_at(content, 2);
   rig.adopt(content);
   expect_drop(rig, syn4(41000).payload(std::string(1300, 'x')), DropReason::exceeds_mtu);
   const Seen in = rig.send_one(syn4(40000, kNat));
   expect_drop(rig, Tcp(in.destination, kNat, in.source, in.source_port).ack(1), DropReason::no_route);
   const Seen near = rig.send_one(Tcp("198.18.7.9", 1, kVip4, kNat).flags(kSynFlag));
-  expect_drop(rig, Tcp(near.destination, kNat, near.source, near.source_port).ack(1),
-              DropReason::next_hop_unresolved);
+  EXPECT_TRUE(rig.send(Tcp(near.destination, kNat, near.source, near.source_port).ack(1)).empty());
+  EXPECT_EQ(rig.total(&WorkerCounters::waiting), 1u);
   EXPECT_EQ(to_string(rig.worker().resolve_queue().pop().value().address), "198.18.7.9");
+}
+
+TEST(Verdict, APacketWaitsForItsNeighbour) {
+  TableContent content = usual_content();
+  aim_at(content, 1);
+  const RouteRecord on_link{address("198.18.7.0"), 24, 1, kNone, 0, 0};
+  content.routes = {on_link};
+  Rig rig(content);
+  const Seen in = rig.send_one(Tcp("198.18.7.9", 1, kVip4, kNat).flags(kSynFlag));
+  EXPECT_TRUE(rig.send(Tcp(in.destination, kNat, in.source, in.source_port).ack(1)).empty());
+  EXPECT_TRUE(rig.sweep_ms(50).empty());
+  content.next_hops.push_back(hop("198.18.7.9", 0x77));
+  content.routes = {on_link, {address("198.18.7.9"), 32, 0, 4, 0, 0}};
+  rig.adopt(content);
+  const auto out = rig.sweep_ms(20);
+  ASSERT_EQ(out.size(), 1u);
+  EXPECT_EQ(out[0].source, kVip4);
+  EXPECT_EQ(out[0].destination, "198.18.7.9");
+  EXPECT_EQ(rig.total(&WorkerCounters::waiting), 0u);
+  EXPECT_EQ(rig.drops(DropReason::next_hop_unresolved), 0u);
+}
+
+TEST(Verdict, OneDeadNeighbourDoesNotTakeAllPlaces) {
+  TableContent content = usual_content();
+  aim_at(content, 1);
+  content.next_hops[1].resolved = 0;
+  Rig rig(content);
+  for (uint16_t port = 1; port <= kMostWaitingPerHop; ++port) EXPECT_TRUE(rig.send(syn4(port)).empty());
+  EXPECT_EQ(rig.drops(DropReason::next_hop_unresolved), 0u);
+  expect_drop(rig, syn4(41000), DropReason::next_hop_unresolved);
 }
 
 TEST(Verdict, FullTablesAndPorts) {
