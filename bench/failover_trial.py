@@ -36,6 +36,13 @@ async def connection(address, results):
     results.append((began, portal))
 
 
+def kill_tree(pid):
+    """Apache's children share its sockets: the port refuses only when all of them are gone."""
+    with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as children:
+        for process in [pid, *map(int, children.read().split())]:
+            os.kill(process, signal.SIGKILL)
+
+
 async def trial(args):
     results, running = [], set()
     began = time.monotonic()
@@ -44,7 +51,7 @@ async def trial(args):
     while (now := time.monotonic()) < end:
         if killed is None and now >= kill_at:
             killed = time.monotonic()
-            os.kill(args.pid, signal.SIGKILL)
+            kill_tree(args.pid)
         task = asyncio.create_task(connection(args.address, results))
         running.add(task)
         task.add_done_callback(running.discard)
