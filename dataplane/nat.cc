@@ -86,7 +86,7 @@ void open(WorkerCore& core, NatFlows<F>& flows, Packet& p) {
   send_in(core, flows[reference], p);
 }
 
-// A flow that was on probation or half open has shown that its client gets answers.
+// A flow on probation has shown that its client gets answers.
 template <typename F>
 void establish(NatFlows<F>& flows, uint32_t reference, FlowState state) {
   flows.unlink_half_open(reference);
@@ -122,11 +122,13 @@ void observe_from_client(WorkerCore& core, NatFlows<F>& flows, uint32_t referenc
     e.vitals.set_state(FlowState::reset);
     return flows.unlink_half_open(reference);
   }
-  if (before == FlowState::syn || e.is_half_open) {
-    if (!e.is_answered || ack - e.client_ack >= kHandshakeWindow) return;
-    establish(flows, reference, next_state(before, true, p.flags, true));
+  const FlowState state = next_state(before, true, p.flags, e.reset_by_client);
+  if (e.vitals.probationary()) {
+    // Not even a flow that seemed reset comes back without the proof: its port would be held for long.
+    if (!e.is_answered || ack - e.client_ack >= kHandshakeWindow || is_closed(state)) return;
+    establish(flows, reference, state);
   } else {
-    e.vitals.set_state(next_state(before, true, p.flags, e.reset_by_client));
+    e.vitals.set_state(state);
   }
   e.client_ack = ack;
 }
@@ -143,12 +145,13 @@ void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t referen
     e.vitals.set_state(FlowState::reset);
     return flows.unlink_half_open(reference);
   }
-  if ((p.flags & kSyn) && before == FlowState::syn) {
+  if (e.vitals.probationary()) {
+    if (!(p.flags & kSyn)) return;
     e.is_answered = 1;
     e.client_ack = tcp_sequence(p.l4) + 1;
     return;
   }
-  if (before != FlowState::syn) e.vitals.set_state(next_state(before, false, p.flags, e.reset_by_client));
+  e.vitals.set_state(next_state(before, false, p.flags, e.reset_by_client));
 }
 
 // The way back to the client, remembered in the flow while routes stay as they are.

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// How flows begin, are taken for over and begin anew: what a spoofer cannot hold, and where a client that
+// uses its port again gets to.
+#include <gtest/gtest.h>
+
+#include "tests/packet/rig.h"
+#include "tests/support/sample_table.h"
+
+namespace portico::test {
+namespace {
+
+TableContent content_to(uint16_t backend) {
+  TableContent content = usual_content();
+  aim_at(content, backend);
+  return content;
+}
+
+Tcp client(uint16_t service_port, uint16_t port = 40000) {
+  return Tcp(kClient4, port, kVip4, service_port);
+}
+Tcp reply_to(const Seen& in) {
+  return Tcp(in.destination, in.destination_port, in.source, in.source_port);
+}
+
+TEST(Lifecycle, SynRstAckOfASpooferHoldNoPort) {
+  TableContent content = content_to(1);
+  content.nat[0].first_port = 5000;
+  content.nat[0].last_port = 5003;
+  Rig rig(content);
+  for (int i = 0; i < 4; ++i) {
+    const std::string from = "203.0.113." + std::to_string(50 + i);
+    rig.send(Tcp(from, 1000, kVip4, kNat).flags(kSynFlag).seq(77));
+    rig.send(Tcp(from, 1000, kVip4, kNat).flags(kRstFlag).seq(0x80000000u));
+    rig.send(Tcp(from, 1000, kVip4, kNat).seq(0x80000000u).ack(12345));
+  }
+  EXPECT_EQ(rig.send_one(client(kNat).flags(kSynFlag).seq(1)).destination, "198.18.1.1");
+  rig.sweep_ms(60000);
+  EXPECT_EQ(rig.total(&WorkerCounters::nat_ports_used), 0u);
+}
+
+TEST(Lifecycle, AFlowThatMetTheOldOnesTimeWaitIsEstablishedLikeOthers) {
+  Rig rig(content_to(1), {.flows = 2});
+  const Seen in = rig.send_one(client(kNat).flags(kSynFlag).seq(1000));
+  rig.send(reply_to(in).seq(4000).ack(900));  // TIME_WAIT's answer to a SYN that it does not expect
+  rig.send(client(kNat).flags(kRstFlag).seq(900));
+  rig.send(client(kNat).flags(kSynFlag).seq(1000));
+  rig.send(reply_to(in).flags(kSynFlag).seq(5000).ack(1001));
+  rig.send(client(kNat).seq(1001).ack(5001));
+  for (int i = 0; i < 3; ++i)
+    rig.send(Tcp("203.0.113." + std::to_string(80 + i), 1000, kVip4, kNat).flags(kSynFlag).seq(77));
+  EXPECT_EQ(rig.send_one(reply_to(in).seq(5001).ack(1001).payload("x")).destination, kClient4)
+      << "no new flow takes the place of an established one";
+}
+
+}  // namespace
+}  // namespace portico::test
