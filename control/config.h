@@ -64,7 +64,7 @@ struct PoolConfig {
   OnBackendDown on_backend_down = OnBackendDown::automatic;
   uint32_t min_healthy_percent = 0;  // below it all backends but held ones are used; 0: off
   uint32_t table_size = kDefaultLookupSize;
-  Milliseconds reset_after{30000};  // flows allowed to finish are reset after this
+  Milliseconds reset_after{300000};  // flows allowed to finish are reset after this
 
   bool operator==(const PoolConfig&) const = default;
 };
