@@ -5,7 +5,7 @@
   client.py short  URL --count N [--concurrency C] [--source A]    N connections, one request each
   client.py load   URL --seconds S --rate R [--keep-alive]         a steady load; stops at SIGTERM, too
   client.py fetch  URL [--sha256 HEX]                              one body, its digest compared
-  client.py silent HOST PORT --seconds S [--send TEXT]             connects and only waits: how does it end?
+  client.py silent HOST PORT --seconds S [--send TEXT] [--later TEXT --later-after S]   how does it end?
 
 Each prints one JSON object. Exit status 0: all well; 1: something failed (the object says what).
 The portal's name is taken from the response header `X-Portal`.
@@ -225,6 +225,9 @@ async def silent(args):
     reader, writer = await asyncio.open_connection(args.host, args.port)
     print(json.dumps({'connected': True, 'local_port': writer.get_extra_info('sockname')[1]}), flush=True)
     writer.write(args.send.encode().decode('unicode_escape').encode())
+    if args.later:
+        asyncio.get_running_loop().call_later(
+            args.later_after, writer.write, args.later.encode().decode('unicode_escape').encode())
     end, at = 'still open', None
     try:
         async with asyncio.timeout(args.seconds):
@@ -250,6 +253,8 @@ def main():
             sub.add_argument('host')
             sub.add_argument('port', type=int)
             sub.add_argument('--send', default='')
+            sub.add_argument('--later', default='', help='sent --later-after seconds later')
+            sub.add_argument('--later-after', type=float, default=0)
             sub.add_argument('--expect', default='reset')
         else:
             sub.add_argument('url')
