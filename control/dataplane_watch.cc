@@ -85,26 +85,18 @@ void DataplaneWatch::note_presence() {
   on_event_(is_working() ? Level::info : Level::warning, presence);
 }
 
+// A table that is in use but for settings that need a restart is not refused, though it has that reason.
 uint64_t DataplaneWatch::refused() const {
   const uint64_t refused = feedback_->header.refused_generation;
-  const auto reason = RefusalReason{feedback_->header.refused_reason};
-  if (!is_working() || reason == RefusalReason::needs_restart) return 0;
-  return refused > adopted_ ? refused : 0;
+  return is_working() && refused > adopted_ ? refused : 0;
 }
 
 void DataplaneWatch::note_refusal() {
   const FeedbackHeader& header = feedback_->header;
   if (header.refused_count == reported_refusal_ || header.refused_generation == 0) return;
   reported_refusal_ = header.refused_count;
-  const bool restart = RefusalReason{header.refused_reason} == RefusalReason::needs_restart;
-  const std::string generation = std::to_string(header.refused_generation);
-  if (restart)
-    on_event_(Level::warning, "table " + generation +
-                                  " is in use but for settings that need a restart of the dataplane: " +
-                                  text_of(header.refused_text));
-  else
-    on_event_(Level::error,
-              "the dataplane refuses table " + generation + ": " + text_of(header.refused_text));
+  on_event_(Level::error, "the dataplane refuses table " + std::to_string(header.refused_generation) + ": " +
+                              text_of(header.refused_text));
 }
 
 std::string DataplaneWatch::slow_workers(uint64_t generation) const {
@@ -158,6 +150,14 @@ void DataplaneWatch::update_rates(uint64_t now_ns) {
     busy_[i].update(feedback_->workers[i].busy_cycles, feedback_->workers[i].total_cycles, now_ns);
 }
 
+std::vector<std::string> DataplaneWatch::ports() const {
+  std::vector<std::string> names;
+  if (!result_.ok() || !may_be_alive(result_)) return names;
+  for (uint32_t i = 0; i < feedback_->header.port_count; ++i)
+    names.push_back(text_of(feedback_->ports[i].name));
+  return names;
+}
+
 FlowReport DataplaneWatch::report() const {
   FlowReport report{.dataplane_alive = may_be_alive(result_),
                     .adopted_generation = result_.ok() ? adopted_ : 0,
@@ -189,7 +189,7 @@ std::vector<std::string> DataplaneWatch::warnings() const {
   if (refused() != 0)
     warnings.push_back("the dataplane refuses table " + std::to_string(refused()) + " and goes on with " +
                        std::to_string(adopted_) + ": " + text_of(header.refused_text));
-  if (RefusalReason{header.refused_reason} == RefusalReason::needs_restart)
+  else if (RefusalReason{header.refused_reason} == RefusalReason::needs_restart)
     warnings.push_back("settings need a restart of the dataplane: " + text_of(header.refused_text));
   if (!is_forwarding())
     warnings.push_back("dataplane " + std::to_string(result_.pid) +

@@ -54,6 +54,9 @@ class DataplaneWatch {
   // The newest generation of ours that was refused and not overtaken by an adopted one; 0: none.
   uint64_t refused() const;
 
+  // The names of the ports that a living dataplane holds, by index; empty: none runs or it has none yet.
+  std::vector<std::string> ports() const;
+
   // Reports by service and backend id for Ids::release.
   FlowReport service_flows() const;
   FlowReport backend_flows() const;

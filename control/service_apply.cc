@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "control/builder_services.h"
+#include "control/port_order.h"
 #include "control/service_impl.h"
 
 namespace portico {
@@ -58,6 +59,9 @@ void Service::Impl::recover() {
   builder.recover(*snapshot);
   const auto hops = snapshot->next_hops->records<NextHopRecord>();
   next_hops.recover({hops.begin(), hops.end()});
+  for (const auto& port : snapshot->ports->records<PortRecord>())
+    config.dataplane.ports.push_back(
+        {.name = std::string(name_of(port.name)), .devargs = port.devargs, .mtu = port.mtu});
   config_version = snapshot->config_version;
   spdlog::info("took over table {} of the run directory", snapshot->generation);
 }
@@ -74,16 +78,21 @@ std::optional<std::string> Service::Impl::install(const Config& next, const Conf
   return before ? guard->apply(listeners, nat) : std::nullopt;
 }
 
-std::optional<std::string> Service::Impl::apply(const Config& next, std::string effective_text) {
+std::optional<std::string> Service::Impl::apply(Config next, std::string effective_text) {
+  const bool first = !loaded_ms;
+  watch.poll(publisher->epoch(), publisher->generation(), monotonic_ns());
+  const auto conflict = keep_port_order(watch.ports(), config.dataplane.ports, next.dataplane.ports);
+  if (conflict && !first) return conflict;
+  // A control that does not start helps nobody: the dataplane refuses the table, and the status says so.
+  if (conflict) spdlog::error("{}", *conflict);
   Ids next_ids = ids;
   if (auto error = next_ids.sync(next)) return error;
-  const bool first = !loaded_ms;
   if (auto error = install(next, first ? nullptr : &config)) {
     if (!first) install(config, &next);
     return error;
   }
   ids = std::move(next_ids);
-  config = next;
+  config = std::move(next);
   effective = std::move(effective_text);
   interfaces = interfaces_of(config);
   ++config_version;

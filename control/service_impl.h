@@ -50,7 +50,7 @@ struct Service::Impl {
 
   // service_apply.cc: a configuration to the host and to the table.
   void recover();
-  std::optional<std::string> apply(const Config& next, std::string effective_text);
+  std::optional<std::string> apply(Config next, std::string effective_text);
   std::optional<std::string> install(const Config& next, const Config* before);
   void import_health();
   void store_health();

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/dataplane_watch.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "contract/run_dir.h"
+
+namespace portico {
+namespace {
+
+// A dataplane's feedback file, written by the test.
+class Watch : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/portico-watch-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    dir_ = name;
+    writer_ = std::make_unique<FeedbackWriter>(dir_, "test");
+    watch_ = std::make_unique<DataplaneWatch>(
+        dir_, [this](DataplaneWatch::Level level, const std::string& text) {
+          if (level == DataplaneWatch::Level::error) errors_.push_back(text);
+        });
+  }
+  void TearDown() override {
+    writer_.reset();
+    std::filesystem::remove_all(dir_);
+  }
+  template <typename Change>
+  void report(Change change) {
+    Feedback& feedback = writer_->begin();
+    feedback.header.table_epoch = kEpoch;
+    feedback.header.state = static_cast<uint32_t>(DataplaneState::running);
+    change(feedback);
+    writer_->end();
+    watch_->poll(kEpoch, 9, monotonic_ns());
+  }
+
+  static constexpr uint64_t kEpoch = 77;
+  std::filesystem::path dir_;
+  std::unique_ptr<FeedbackWriter> writer_;
+  std::unique_ptr<DataplaneWatch> watch_;
+  std::vector<std::string> errors_;
+};
+
+TEST_F(Watch, ATableRefusedForItsPortsIsRefused) {
+  report([](Feedback& f) {
+    f.header.adopted_generation = 8;
+    f.header.refused_generation = 9;
+    f.header.refused_count = 1;
+    f.header.refused_reason = static_cast<uint32_t>(RefusalReason::needs_restart);
+    set_text(f.header.refused_text, "ports: restart");
+  });
+  EXPECT_EQ(watch_->refused(), 9u);
+  ASSERT_EQ(watch_->warnings().size(), 1u);
+  EXPECT_NE(watch_->warnings()[0].find("refuses table 9"), std::string::npos) << watch_->warnings()[0];
+  ASSERT_EQ(errors_.size(), 1u);
+  EXPECT_NE(errors_[0].find("refuses table 9"), std::string::npos) << errors_[0];
+}
+
+TEST_F(Watch, AnAdoptedTableMayStillNeedARestart) {
+  report([](Feedback& f) {
+    f.header.adopted_generation = 9;
+    f.header.refused_reason = static_cast<uint32_t>(RefusalReason::needs_restart);
+    set_text(f.header.refused_text, "restart portico-dataplane to apply: flows");
+  });
+  EXPECT_EQ(watch_->refused(), 0u);
+  ASSERT_EQ(watch_->warnings().size(), 1u);
+  EXPECT_NE(watch_->warnings()[0].find("need a restart"), std::string::npos);
+  EXPECT_TRUE(errors_.empty());
+}
+
+TEST_F(Watch, NamesThePortsThatRun) {
+  report([](Feedback& f) {
+    f.header.port_count = 2;
+    set_text(f.ports[0].name, "wan");
+    set_text(f.ports[1].name, "lan");
+  });
+  EXPECT_EQ(watch_->ports(), (std::vector<std::string>{"wan", "lan"}));
+  writer_.reset();
+  watch_->poll(kEpoch, 9, monotonic_ns());
+  EXPECT_TRUE(watch_->ports().empty()) << "nobody holds them any more";
+}
+
+}  // namespace
+}  // namespace portico
