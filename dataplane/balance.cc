@@ -28,13 +28,15 @@ uint16_t backend_port_of(const NatEntry<F>& entry) {
   return entry.backend_port;
 }
 
-// In state syn an entry remembers the SYN; a closed NAT flow still does.
+// A NAT flow remembers its SYN. A DSR entry does so in state syn only; once it is established a late copy
+// would cut a living connection, and the backend knows better.
 template <typename F>
-bool is_repeated_syn(const DsrEntry<F>& entry, uint32_t sequence) {
-  return entry.vitals.state() == FlowState::syn && entry.client_ack == sequence;
+bool may_be_repeated_syn(const DsrEntry<F>& entry, uint32_t sequence) {
+  const FlowState state = entry.vitals.state();
+  return state == FlowState::established || (state == FlowState::syn && entry.client_ack == sequence);
 }
 template <typename F>
-bool is_repeated_syn(const NatEntry<F>& entry, uint32_t sequence) {
+bool may_be_repeated_syn(const NatEntry<F>& entry, uint32_t sequence) {
   return entry.client_isn == sequence;
 }
 
@@ -66,8 +68,8 @@ Fate fate_of(const WorkerCore& core, const Entry& entry, const Packet& packet) {
                        has_moved(entry, backend) || state == FlowState::dead;
   if ((packet.flags & (kSyn | kAck)) == kSyn) {
     if (is_gone || is_expired(core, entry)) return Fate::renew;
-    if (is_closed(state) && !is_repeated_syn(entry, tcp_sequence(packet.l4))) return Fate::renew;
-    return Fate::forward;
+    if (may_be_repeated_syn(entry, tcp_sequence(packet.l4))) return Fate::forward;
+    return is_closed(state) || is_half_closed(state) || !backend.takes_new ? Fate::renew : Fate::forward;
   }
   if (is_gone) return Fate::reset;
   return backend.disposition == BackendDisposition::finish && packet.payload > 0 ? Fate::reset

@@ -49,7 +49,7 @@ constexpr FlowState next_state(FlowState state, bool from_client, uint8_t flags,
   const FlowState own_fin = from_client ? client_fin : server_fin;
   const FlowState peer_fin = from_client ? server_fin : client_fin;
   if (flags & kFin) return state == peer_fin || state == closing ? closing : own_fin;
-  if (flags & kSyn) return from_client && (state == client_fin || state == server_fin) ? syn : state;
+  if (flags & kSyn) return state;
   return state == syn && from_client ? established : state;
 }
 
@@ -75,7 +75,13 @@ constexpr uint32_t timeout_of(FlowState state, const Timeouts& timeouts, uint32_
   }
 }
 
-// Whether a SYN on such a flow starts a new one.
+// Whether one side has said that it sends no more. A client that sends SYN then has closed its side, and this
+// is all that shows of the end where only the client's packets pass.
+constexpr bool is_half_closed(FlowState state) {
+  return state == FlowState::client_fin || state == FlowState::server_fin;
+}
+
+// Whether a flow is over: a SYN starts a new one, and the entry may give way.
 constexpr bool is_closed(FlowState state) {
   return state == FlowState::closing || state == FlowState::reset || state == FlowState::dead;
 }

@@ -107,7 +107,21 @@ void Table::build_locals() {
   }
 }
 
-void Table::build_pools() {
+std::shared_ptr<const Table::Named> Table::name_backends(const Snapshot::Pool& pool,
+                                                         const Table* previous) const {
+  if (previous != nullptr) {
+    const auto& before = previous->named_[pool.pool().id];
+    if (before != nullptr && before->lookup == pool.lookup) return before;
+  }
+  auto named = std::make_shared<Named>();
+  named->lookup = pool.lookup;
+  if (pool.lookup != nullptr)
+    for (const uint16_t backend : pool.lookup->records<uint16_t>()) named->backends.set(backend);
+  return named;
+}
+
+void Table::build_pools(const Table* previous) {
+  named_.assign(kMaxPools, nullptr);
   pools_.assign(kMaxPools, {nullptr, 0, PoolDisposition::drop});
   backends_.assign(kMaxBackends, {});
   for (const auto& p : snapshot_->pools) {
@@ -115,8 +129,11 @@ void Table::build_pools() {
     const bool usable = p.lookup != nullptr && p.lookup->ref.count > 0;
     pools_[r.id] = {usable ? p.lookup->records<uint16_t>().data() : nullptr, usable ? p.lookup->ref.count : 0,
                     static_cast<PoolDisposition>(r.disposition)};
+    named_[r.id] = name_backends(p, previous);
     for (const auto& b : p.backends->records<BackendRecord>()) {
       backends_[b.id] = backend_of(b);
+      backends_[b.id].takes_new =
+          backends_[b.id].disposition == BackendDisposition::forward && named_[r.id]->backends.test(b.id);
       if (backends_[b.id].disposition != BackendDisposition::forward || b.reset_count > 0) has_resets_ = true;
     }
   }
@@ -187,7 +204,7 @@ std::shared_ptr<const Table> build_table(std::shared_ptr<const Snapshot> snapsho
   table->build_services();
   table->build_listeners(previous);
   table->build_locals();
-  table->build_pools();
+  table->build_pools(previous);
   table->build_next_hops(previous);
   table->build_routes(previous);
   table->build_access(previous);

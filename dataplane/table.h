@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -43,7 +44,7 @@ struct alignas(64) TableBackend {
   BackendDisposition disposition;
   uint8_t reset_count;
   uint8_t has_v4, has_v6;  // whether it has an address of the family
-  uint8_t reserved;
+  uint8_t takes_new;       // whether new flows go to it: slots of its pool name it, and it is to forward
   uint16_t next_hop_v4, next_hop_v6;  // kNone: no address, or no way to it yet
   uint32_t address_v4;                // network byte order
   std::array<uint64_t, 2> address_v6;
@@ -155,6 +156,11 @@ class Table {
 
  private:
   using AccessLists = std::vector<PrefixMap>;
+  // The backends that a look-up table names.
+  struct Named {
+    std::shared_ptr<const Block> lookup;
+    std::bitset<kMaxBackends> backends;
+  };
 
   RouteChoice choice(uint32_t index) const {
     if (index == PrefixMap::kNoMatch) return {};
@@ -168,7 +174,8 @@ class Table {
   void build_services();
   void build_listeners(const Table* previous);
   void build_locals();
-  void build_pools();
+  void build_pools(const Table* previous);
+  std::shared_ptr<const Named> name_backends(const Snapshot::Pool& pool, const Table* previous) const;
   void build_next_hops(const Table* previous);
   void build_routes(const Table* previous);
   void build_access(const Table* previous);
@@ -186,6 +193,7 @@ class Table {
   std::vector<TableService> services_;
   std::vector<TablePool> pools_;
   std::vector<TableBackend> backends_;
+  std::vector<std::shared_ptr<const Named>> named_;  // by pool id
   std::shared_ptr<const std::vector<TableNextHop>> next_hops_;
   std::shared_ptr<const PrefixMap> routes_;
   std::shared_ptr<const AccessLists> access_;

@@ -121,8 +121,9 @@ TEST_P(Forward, FlowsKeepTheirBackendWhenTheTableChanges) {
     EXPECT_EQ(rig.send_one(from_client(port).seq(6).ack(1)).mac, "02:00:00:00:00:11");
     EXPECT_EQ(rig.send_one(from_client(port).flags(kSynFlag).seq(5)).mac, "02:00:00:00:00:11")
         << "a retransmission";
-    EXPECT_EQ(rig.send_one(from_client(port).flags(kSynFlag).seq(9)).mac, "02:00:00:00:00:11")
-        << "a live entry";
+    EXPECT_EQ(rig.send_one(from_client(port).flags(kSynFlag).seq(9)).mac,
+              port == kDsr ? "02:00:00:00:00:11" : "02:00:00:00:00:12")
+        << "another connection, where the entry can tell; its backend takes no more";
     EXPECT_EQ(rig.send_one(from_client(port, 40001).flags(kSynFlag)).mac, "02:00:00:00:00:12")
         << "a new flow";
   }

@@ -52,5 +52,69 @@ TEST(Lifecycle, AFlowThatMetTheOldOnesTimeWaitIsEstablishedLikeOthers) {
       << "no new flow takes the place of an established one";
 }
 
+void set_disposition(TableContent& content, uint16_t backend, BackendDisposition d) {
+  content.pools[0].backends[backend - 1u].disposition = static_cast<uint8_t>(d);
+}
+
+// A flow to backend 1, as far as its client takes it.
+Seen open_dsr(Rig& rig) {
+  rig.send_one(client(kDsr).flags(kSynFlag).seq(1000));
+  return rig.send_one(client(kDsr).seq(1001).ack(5));
+}
+
+constexpr const char* kFirstMac = "02:00:00:00:00:11";
+constexpr const char* kSecondMac = "02:00:00:00:00:12";
+
+TEST(PortReuse, AfterTheClientsFinItIsANewConnection) {
+  for (const bool is_drained : {false, true}) {
+    TableContent content = content_to(1);
+    Rig rig(content);
+    open_dsr(rig);
+    rig.send(client(kDsr).flags(kFinFlag).seq(1001).ack(5));
+    rig.send(client(kDsr).seq(1002).ack(6));
+    aim_at(content, 2);
+    if (!is_drained) set_disposition(content, 1, BackendDisposition::finish);
+    rig.adopt(content);
+    rig.sweep_ms(1000);
+    EXPECT_EQ(rig.send_one(client(kDsr).seq(1002).ack(6)).mac, kFirstMac) << "the old one's last ACK";
+    EXPECT_EQ(rig.send_one(client(kDsr).flags(kSynFlag).seq(99999)).mac, kSecondMac);
+    EXPECT_EQ(rig.send_one(client(kDsr).seq(100000).ack(7)).mac, kSecondMac);
+    EXPECT_EQ(rig.of_backend(2, &BackendFeedback::new_flows), 1u);
+  }
+}
+
+TEST(PortReuse, AHalfClosedNatFlowGivesWay) {
+  TableContent content = content_to(1);
+  Rig rig(content);
+  const Seen in = rig.send_one(client(kNat).flags(kSynFlag).seq(1000));
+  rig.send(reply_to(in).flags(kSynFlag).seq(5000).ack(1001));
+  rig.send(client(kNat).seq(1001).ack(5001));
+  rig.send(client(kNat).flags(kFinFlag).seq(1001).ack(5001));
+  EXPECT_EQ(rig.send_one(client(kNat).flags(kSynFlag).seq(1000)).source_port, in.source_port)
+      << "a late copy of its own SYN";
+  const Seen again = rig.send_one(client(kNat).flags(kSynFlag).seq(70000));
+  EXPECT_NE(again.source_port, in.source_port);
+  EXPECT_EQ(rig.total(&WorkerCounters::flows), 1u);
+}
+
+TEST(PortReuse, NoNewConnectionReachesABackendThatTakesNone) {
+  for (const uint16_t service : {kDsr, kNat}) {
+    TableContent content = content_to(1);
+    Rig rig(content);
+    rig.send_one(client(service).flags(kSynFlag).seq(1000));
+    EXPECT_EQ(rig.send_one(client(service).flags(kSynFlag).seq(2000)).mac, kFirstMac)
+        << "while it takes them";
+    aim_at(content, 2);
+    rig.adopt(content);
+    EXPECT_EQ(rig.send_one(client(service).flags(kSynFlag).seq(2000)).mac, kFirstMac) << "the same, repeated";
+    EXPECT_EQ(rig.send_one(client(service).flags(kSynFlag).seq(3000)).mac, kSecondMac);
+    rig.adopt(content);  // with the same look-up table as before
+    set_disposition(content, 2, BackendDisposition::finish);
+    aim_at(content, 3);
+    rig.adopt(content);
+    EXPECT_EQ(rig.send_one(client(service).flags(kSynFlag).seq(4000)).mac, "02:00:00:00:00:13");
+  }
+}
+
 }  // namespace
 }  // namespace portico::test

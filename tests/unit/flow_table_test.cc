@@ -172,7 +172,7 @@ TEST(FlowState, FollowsTheHandshakeAndBothCloses) {
   EXPECT_EQ(next_state(established, false, kFin | kAck, false), server_fin);
   EXPECT_EQ(next_state(server_fin, true, kFin | kAck, false), closing);
   EXPECT_EQ(next_state(closing, true, kAck, false), closing);
-  EXPECT_EQ(next_state(client_fin, true, kSyn, false), syn);
+  EXPECT_EQ(next_state(client_fin, true, kSyn, false), client_fin);
   EXPECT_EQ(next_state(established, true, kSyn, false), established);
   EXPECT_EQ(next_state(established, true, kRst, false), reset);
   EXPECT_EQ(next_state(reset, true, kAck, true), established) << "its sender goes on: the RST was forged";
