@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -40,12 +41,41 @@ std::optional<Peer> peer_of(tcp::socket&) {
   return std::nullopt;
 }
 
+// A connection as the server sees it.
+struct Connection {
+  enum class Phase { reading, writing, handling };  // in the order in which they give way to new ones
+  Phase phase = Phase::reading;
+  uint64_t turn = 0;  // when the phase began: the lower, the longer ago
+  std::function<void()> close;
+};
+
 // What the sessions of one server share; outlives it while a session ends.
 struct Shared {
   ApiHandler handler;
   bool closed = false;
-  std::set<std::function<void()>*> open;  // closes a session
+  std::set<Connection*> open;
+  uint64_t turns = 0;
+
+  // True if another connection may come. At the limit the client that keeps us waiting the longest loses its
+  // own: clients that hold connections and say nothing must not lock others out.
+  bool make_room() {
+    if (open.size() < kMaxApiConnections) return true;
+    const auto first = std::min_element(open.begin(), open.end(), [](const auto* a, const auto* b) {
+      return std::pair(a->phase, a->turn) < std::pair(b->phase, b->turn);
+    });
+    Connection* const victim = *first;
+    if (victim->phase == Connection::Phase::handling) return false;  // the answer is ours to give
+    open.erase(first);
+    victim->close();
+    return true;
+  }
 };
+
+// The error body of docs/api.md. The texts need no escapes.
+ApiResponse refusal(unsigned status, const std::string& error, const std::string& remedy) {
+  return {status, "application/json",
+          "{\n  \"error\": \"" + error + "\",\n  \"remedy\": \"" + remedy + "\"\n}\n"};
+}
 
 // One connection: read a request, answer it, again. It lives as long as one of its operations does.
 template <typename Protocol>
@@ -55,12 +85,13 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
 
   Session(typename Protocol::socket socket, std::shared_ptr<Shared> shared)
       : peer_(peer_of(socket)), stream_(std::move(socket)), shared_(std::move(shared)) {
-    close_ = [this] { stream_.close(); };
-    shared_->open.insert(&close_);
+    connection_.close = [this] { stream_.close(); };
+    shared_->open.insert(&connection_);
   }
-  ~Session() { shared_->open.erase(&close_); }
+  ~Session() { shared_->open.erase(&connection_); }
 
   void read() {
+    begin(Connection::Phase::reading);
     parser_.emplace();
     parser_->header_limit(kMaxApiHeaderBytes);
     parser_->body_limit(kMaxApiBodyBytes);
@@ -71,13 +102,19 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
   }
 
  private:
+  void begin(Connection::Phase phase) {
+    connection_.phase = phase;
+    connection_.turn = ++shared_->turns;
+  }
+
   void on_read(beast::error_code error) {
     if (error == http::error::header_limit)
-      return send({431, "text/plain", "headers are too large\n"}, false);
-    if (error == http::error::body_limit) return send({413, "text/plain", "the body is too large\n"}, false);
+      return send(refusal(431, "the headers are too large", "at most 8 KiB"), false);
+    if (error == http::error::body_limit)
+      return send(refusal(413, "the body is too large", "at most 64 KiB"), false);
     if (error && error.category() == http::make_error_code(http::error::bad_method).category() &&
         error != http::error::end_of_stream && error != http::error::partial_message)
-      return send({400, "text/plain", "this is not HTTP\n"}, false);
+      return send(refusal(400, "this is not HTTP", "speak HTTP/1.1"), false);
     if (error) return;
     handle();
   }
@@ -88,12 +125,15 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
     const size_t mark = target.find('?');
     const auto path = percent_decode(std::string_view(target).substr(0, mark));
     const bool keep = message.keep_alive();
-    if (!path || path->empty() || path->front() != '/') return send({400, "text/plain", "bad path\n"}, false);
+    if (!path || path->empty() || path->front() != '/')
+      return send(refusal(400, "the path is malformed", "it begins with /; % stands before two hex digits"),
+                  false);
     ApiRequest request{.method = std::string(message.method_string()),
                        .path = *path,
                        .query = mark == std::string::npos ? "" : target.substr(mark + 1),
                        .body = message.body(),
                        .peer = peer_};
+    begin(Connection::Phase::handling);
     // The answer's own time, not the client's: the handler bounds what it waits for.
     stream_.expires_never();
     shared_->handler(request, [self = this->shared_from_this(), keep](ApiResponse response) {
@@ -103,6 +143,7 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
 
   void send(ApiResponse from, bool keep) {
     if (shared_->closed) return;
+    begin(Connection::Phase::writing);
     response_.emplace(http::int_to_status(from.status), 11);
     response_->set(http::field::content_type, from.content_type);
     response_->set(http::field::cache_control, "no-store");
@@ -122,7 +163,7 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
   std::optional<Peer> peer_;
   Stream stream_;
   std::shared_ptr<Shared> shared_;
-  std::function<void()> close_;
+  Connection connection_;
   beast::flat_buffer buffer_{kMaxApiHeaderBytes + kMaxApiBodyBytes};
   std::optional<http::request_parser<http::string_body>> parser_;
   std::optional<http::response<http::string_body>> response_;
@@ -140,7 +181,7 @@ class Server : public HttpServer {
   }
   ~Server() override {
     shared_->closed = true;
-    for (auto* close : std::set(shared_->open)) (*close)();
+    for (auto* connection : std::set(shared_->open)) connection->close();
     if (!path_.empty()) unlink(path_.c_str());
   }
   void start(const std::string& path) {
@@ -154,8 +195,7 @@ class Server : public HttpServer {
     acceptor_.async_accept(io_, [this](beast::error_code error, typename Protocol::socket socket) {
       if (error == asio::error::operation_aborted) return;
       if (error) return accept_later();
-      if (shared_->open.size() < kMaxApiConnections)
-        std::make_shared<Session<Protocol>>(std::move(socket), shared_)->read();
+      if (shared_->make_room()) std::make_shared<Session<Protocol>>(std::move(socket), shared_)->read();
       accept();
     });
   }

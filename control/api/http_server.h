@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A small HTTP/1.1 server on a Unix socket or a TCP address, within bounds that no client can widen: sizes of
-// headers and bodies, number of connections, time for each request.
+// headers and bodies, number of connections, time for each request. What it refuses itself has the error body
+// of docs/api.md, too. At the limit of connections the one that is silent for longest makes room.
 #pragma once
 
 #include <cstdint>

@@ -10,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 #include <cstdlib>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 namespace portico {
@@ -101,13 +102,36 @@ TEST_F(HttpServerTest, SurvivesClientsThatLeaveInTheMiddle) {
   EXPECT_TRUE(talk(get("/")).starts_with("HTTP/1.1 200"));
 }
 
-TEST_F(HttpServerTest, TakesNoMoreConnectionsThanItsLimit) {
+TEST_F(HttpServerTest, RefusalsHaveTheErrorBody) {
+  for (const std::string& request :
+       {"GET / HTTP/1.1\r\nX: " + std::string(2 * kMaxApiHeaderBytes, 'x') + "\r\n\r\n",
+        std::string("POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n"), std::string("no HTTP\r\n\r\n"),
+        get("/%zz")}) {
+    const std::string answer = talk(request);
+    EXPECT_NE(answer.find("\r\nContent-Type: application/json\r\n"), std::string::npos) << answer;
+    const auto body = nlohmann::json::parse(answer.substr(answer.find("\r\n\r\n") + 4), nullptr, false);
+    ASSERT_TRUE(body.is_object()) << answer;
+    EXPECT_FALSE(body.value("error", "").empty()) << answer;
+    EXPECT_FALSE(body.value("remedy", "").empty()) << answer;
+  }
+}
+
+TEST_F(HttpServerTest, SilentConnectionsDoNotLockOthersOut) {
   std::vector<int> silent;
   for (uint32_t i = 0; i < kMaxApiConnections; ++i) silent.push_back(connect());
+  EXPECT_TRUE(talk(get("/")).starts_with("HTTP/1.1 200")) << "the limit is reached, nobody says anything";
   char byte;
-  const int one_more = connect();
-  EXPECT_LE(read(one_more, &byte, 1), 0) << "closed without an answer";
-  close(one_more);
+  EXPECT_LE(read(silent.front(), &byte, 1), 0) << "the one that is silent for longest was closed";
+  EXPECT_EQ(recv(silent.back(), &byte, 1, MSG_DONTWAIT), -1) << "the newest is still open";
+  for (const int fd : silent) close(fd);
+}
+
+TEST_F(HttpServerTest, TakesNoMoreConnectionsThanItsLimit) {
+  std::vector<int> silent;
+  for (uint32_t i = 0; i < 3 * kMaxApiConnections; ++i) silent.push_back(connect());
+  EXPECT_TRUE(talk(get("/")).starts_with("HTTP/1.1 200"));
+  char byte;
+  for (uint32_t i = 0; i < 2 * kMaxApiConnections; ++i) EXPECT_LE(read(silent[i], &byte, 1), 0) << i;
   for (const int fd : silent) close(fd);
 }
 
