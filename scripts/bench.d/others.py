@@ -35,6 +35,8 @@ def packet_path_case(settings):
             words += ["--processes", max(5, settings.pairs)]
         for line in run(*words, timeout=3600).splitlines():
             say(line)
+        if not rows.exists():
+            raise Failed(f"{PACKET_PATH} wrote no rows: is it of these sources?")
         return [Measured.of(row) for row in json.loads(rows.read_text())]
 
 
