@@ -86,12 +86,23 @@ uint32_t choose_slot(const Table& table, const TableService& service, const type
 }
 
 template <typename F>
+bool may_enter(WorkerCore& core, Packet& packet) {
+  const auto client = source_of<F>(packet.l3);
+  if (core.table->find_local(client) != nullptr) {
+    drop(core, packet.mbuf, DropReason::bad_source);
+    return false;
+  }
+  const bool is_allowed = core.table->allows(core.table->service(packet.service).access_list, client);
+  if (!is_allowed) drop(core, packet.mbuf, DropReason::access_denied);
+  return is_allowed;
+}
+
+template <typename F>
 uint16_t admit(WorkerCore& core, Packet& packet) {
+  if (!may_enter<F>(core, packet)) return kNone;
   const Table& table = *core.table;
   const TableService& service = table.service(packet.service);
   const auto client = source_of<F>(packet.l3);
-  if (table.find_local(client) != nullptr) return refuse(core, packet, DropReason::bad_source);
-  if (!table.allows(service.access_list, client)) return refuse(core, packet, DropReason::access_denied);
   const TablePool& pool = table.pool(service.pool);
   if (pool.disposition == PoolDisposition::reset) {
     if (answer_with_reset(core, packet, DropReason::no_backend))
@@ -115,6 +126,8 @@ template uint32_t choose_slot<V4>(const Table&, const TableService&, const V4::I
                                   uint16_t);
 template uint32_t choose_slot<V6>(const Table&, const TableService&, const V6::Ip&, uint16_t, const V6::Ip&,
                                   uint16_t);
+template bool may_enter<V4>(WorkerCore&, Packet&);
+template bool may_enter<V6>(WorkerCore&, Packet&);
 template uint16_t admit<V4>(WorkerCore&, Packet&);
 template uint16_t admit<V6>(WorkerCore&, Packet&);
 

@@ -26,7 +26,7 @@ inline void lower(uint64_t& gauge, uint64_t n = 1) {
 // How far the sweep of one flow table has come.
 struct SweepHand {
   uint32_t position = 0;  // the last reference visited
-  uint32_t hurry = 0;     // so many visits are urgent: a backend went down
+  uint32_t hurry = 0;     // so many visits are urgent: flows may have to be reset
   uint64_t credit = 0;    // cycles * flows that have not been spent
 };
 
@@ -68,9 +68,9 @@ struct WorkerCore {
   const Table* table = nullptr;
   uint32_t now = 0;  // tick
   Timeouts timeouts{};
-  TokenBucket new_flows, answers, sweep_resets;
-  uint64_t last_sweep = 0;        // TSC
-  uint64_t swept_generation = 0;  // of the last sweep's table
+  TokenBucket new_flows, answers, sweep_resets, icmp_rounds;
+  uint64_t last_sweep = 0;     // TSC
+  uint64_t swept_version = 0;  // Table::flow_version of the last sweep
 
   FlowSet<V4> v4;
   FlowSet<V6> v6;

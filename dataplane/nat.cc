@@ -72,6 +72,7 @@ template <typename F>
 void open(WorkerCore& core, NatFlows<F>& flows, Packet& p) {
   if ((p.flags & (kSyn | kAck)) != kSyn) {
     bump(core.counters.services[p.service].missed);
+    if (!may_enter<F>(core, p)) return;
     return reset_client(core, p, DropReason::unknown_flow);
   }
   const uint16_t backend = admit<F>(core, p);
@@ -158,7 +159,7 @@ void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t referen
 template <typename F>
 bool send_to_client(WorkerCore& core, NatEntry<F>& e, Packet& p) {
   const uint16_t version = core.table->route_version();
-  if (e.return_version != version) {
+  if (e.return_version != version || e.return_hop >= core.table->next_hop_count()) {
     const RouteChoice route = core.table->route(e.client);
     if (route.next_hop == kNone) return send_by_route<F>(core, p, e.client);
     e.return_hop = route.next_hop;
@@ -212,7 +213,14 @@ void forward_nat_out(WorkerCore& core, Packet& p) {
     return e.is_from_backend(source_of<F>(p.l3), tcp_source_port(p.l4), destination_of<F>(p.l3),
                              tcp_destination_port(p.l4));
   });
-  if (reference == 0) return drop(core, p.mbuf, DropReason::unknown_reply);
+  if (reference == 0) {
+    // A connection of before a restart, or whose flow gave way: the backend shall not hold it for hours.
+    if (core.table->is_backend(source_of<F>(p.l3)))
+      answer_with_reset(core, p, DropReason::unknown_reply);
+    else
+      drop(core, p.mbuf, DropReason::unknown_reply);
+    return;
+  }
   NatEntry<F>& e = flows[reference];
   if (e.vitals.state() == FlowState::dead) {
     answer_with_reset(core, p, DropReason::flow_reset);

@@ -3,6 +3,7 @@
 // half-open flows from oldest to newest.
 #pragma once
 
+#include <random>
 #include <vector>
 
 #include "contract/limits.h"
@@ -37,7 +38,11 @@ template <typename F>
 class NatFlows : public FlowTable<NatEntry<F>> {
  public:
   NatFlows(uint32_t capacity, bool huge_pages, int numa_node)
-      : FlowTable<NatEntry<F>>(capacity, huge_pages, numa_node), half_open_(kMaxBackends) {}
+      : FlowTable<NatEntry<F>>(capacity, huge_pages, numa_node), half_open_(kMaxBackends) {
+    // Anywhere: what ran before may have left connections at the backends, from its own first ports on.
+    std::random_device source;
+    for (uint32_t& cursor : cursors_) cursor = source();
+  }
 
   // Appends to, and removes from, the backend's half-open flows. Removing one that is not there is allowed.
   void link_half_open(uint32_t reference) {
@@ -62,7 +67,7 @@ class NatFlows : public FlowTable<NatEntry<F>> {
   uint32_t oldest_half_open(uint16_t backend) const { return half_open_[backend].oldest; }
   uint32_t half_open_count(uint16_t backend) const { return half_open_[backend].count; }
 
-  // Where the search for a free port of a NAT address goes on.
+  // Where the search for a free port of a NAT address goes on, modulo its ports.
   uint32_t& cursor(uint16_t nat) { return cursors_[nat]; }
 
  private:

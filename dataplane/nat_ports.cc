@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Source ports toward the backends. A port of a NAT address is unique per backend endpoint, not over all, so
 // every endpoint has them all. The cursor goes round, so that what was used longest ago comes first; a closed
-// flow's port is taken again only when no free one turns up, and then the one closed longest ago.
+// flow's port is taken again only when no free one turns up, and then, of those tried, the one silent
+// longest: a backend that closed first keeps the port in TIME_WAIT, for 60 s in Linux.
 #include <algorithm>
 
 #include "dataplane/stages.h"
@@ -10,8 +11,8 @@ namespace portico {
 
 namespace {
 
-// Ports tried per NAT address before it counts as exhausted: bounds the work of one SYN. Ranges up to this
-// size are searched whole; in larger ones a free port is missed only when nearly all are taken.
+// Ports tried for one SYN, over all NAT addresses together, before they count as exhausted: bounds its work.
+// A free one is missed only when nearly all are taken.
 constexpr uint32_t kMaxTries = 512;
 
 // The flow that has the entry's backend endpoint with this NAT address and port, or 0.
@@ -24,19 +25,22 @@ uint32_t find_user(const WorkerCore& core, const NatFlows<F>& flows, const NatEn
   });
 }
 
-// Tries one address. Takes a free port, else remembers the first closed flow it meets in `closed`.
+// Tries so many ports of one address. Takes a free one; else `closed` becomes the closed flow silent longest.
 template <typename F>
-bool try_address(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint16_t nat, uint32_t& closed) {
+bool try_address(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint16_t nat, uint32_t most,
+                 uint32_t& closed) {
   const TableNat& range = core.table->nat()[nat];
   const PortShare share = port_share(range, core.config.index, core.config.worker_count);
   uint32_t& cursor = flows.cursor(nat);
   entry.nat = F::from(range.address);
-  for (uint32_t tries = std::min(share.count, kMaxTries); tries > 0; --tries) {
-    cursor = cursor + 1 < share.count ? cursor + 1 : 0;
+  const auto silence = [&](uint32_t user) { return ticks_since(core.now, flows[user].vitals.seen()); };
+  for (uint32_t tries = std::min(share.count, most); tries > 0; --tries) {
+    if (++cursor >= share.count) cursor %= share.count;
     entry.nat_port = htons(share.port(cursor));
     const uint32_t user = find_user(core, flows, entry);
     if (user == 0) return true;
-    if (closed == 0 && is_closed(flows[user].vitals.state())) closed = user;
+    if (!is_closed(flows[user].vitals.state())) continue;
+    if (closed == 0 || silence(user) > silence(closed)) closed = user;
   }
   return false;
 }
@@ -61,10 +65,11 @@ bool take_nat_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry) {
   const auto addresses = core.table->nat_of(F::kFamily);
   limit_half_open(core, flows, entry.backend);
   uint32_t closed = 0;
+  const uint32_t most = kMaxTries / std::max<uint32_t>(1, static_cast<uint32_t>(addresses.size()));
   // Clients spread over the addresses by their port; the other addresses follow when that one has none.
   for (size_t i = 0; i < addresses.size(); ++i) {
     const uint16_t nat = addresses[(ntohs(entry.client_port) + i) % addresses.size()];
-    if (try_address(core, flows, entry, nat, closed)) return true;
+    if (try_address(core, flows, entry, nat, most, closed)) return true;
   }
   if (closed == 0) return false;
   entry.nat = flows[closed].nat;

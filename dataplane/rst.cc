@@ -114,20 +114,38 @@ bool originate(WorkerCore& core, Packet& p, const End<F>& source, const End<F>& 
 }
 
 // To a client whose SYN nobody has answered, RST needs the acknowledgement; else the sequence number it
-// expects. `seen`: what it is about to acknowledge, 0 if nothing.
+// expects.
 Numbers for_client(FlowState state, uint32_t isn, uint32_t expected) {
   if (state == FlowState::syn) return {expected, isn + 1, kRst | kAck};
   return {expected, 0, kRst};
 }
 
+// False: later, for want of a buffer. A client without a route gets none, and never will.
 template <typename Entry>
-void reset_client_side(WorkerCore& core, const Entry& e, const Numbers& numbers) {
+bool reset_client_side(WorkerCore& core, const Entry& e, const Numbers& numbers) {
   using F = typename Entry::Family;
   Packet p;
-  if (!originate<F>(core, p, {e.vip, e.vip_port}, {e.client, e.client_port}, numbers)) return;
-  if (!send_by_route<F>(core, p, e.client)) return;
+  if (!originate<F>(core, p, {e.vip, e.vip_port}, {e.client, e.client_port}, numbers)) return false;
+  if (!send_by_route<F>(core, p, e.client)) return true;
   bump(core.counters.originated);
   bump(core.counters.services[e.service].resets_sent);
+  return true;
+}
+
+// Whether the MAC address on the way to a client is known, or there is no way. Else asks for it: a sweep's
+// flows can wait until it is there, without places in the waiting room and for longer.
+template <typename F>
+bool is_way_known(WorkerCore& core, const typename F::Ip& client) {
+  const RouteChoice route = core.table->route(client);
+  if (route.next_hop == kNone && route.port == kNone) return true;
+  if (route.next_hop == kNone) {
+    core.resolve.push({F::address(client), route.port}, core.now * kTickMs);
+    return false;
+  }
+  const TableNextHop& hop = core.table->next_hop(route.next_hop);
+  if (!hop.resolved)
+    core.resolve.push({core.table->next_hop_address(route.next_hop), hop.port}, core.now * kTickMs);
+  return hop.resolved;
 }
 
 template <typename F>
@@ -165,20 +183,21 @@ bool answer_with_reset(WorkerCore& core, Packet& p, DropReason reason) {
 
 template <typename F>
 bool reset_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference) {
-  if (!core.sweep_resets.take()) return false;
   DsrEntry<F>& e = flows[reference];
+  if (!is_way_known<F>(core, e.client) || !core.sweep_resets.take()) return false;
   const FlowState state = e.vitals.state();
   const bool is_unanswered = state == FlowState::syn;  // as far as we can see
-  reset_client_side(core, e, for_client(state, e.client_ack, is_unanswered ? 0 : e.client_ack));
+  if (!reset_client_side(core, e, for_client(state, e.client_ack, is_unanswered ? 0 : e.client_ack)))
+    return false;
   mark_dead(core, e);
   return true;
 }
 
 template <typename F>
 bool reset_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
-  if (!core.sweep_resets.take()) return false;
   NatEntry<F>& e = flows[reference];
-  reset_client_side(core, e, for_client(e.vitals.state(), e.client_isn, e.client_ack));
+  if (!is_way_known<F>(core, e.client) || !core.sweep_resets.take()) return false;
+  if (!reset_client_side(core, e, for_client(e.vitals.state(), e.client_isn, e.client_ack))) return false;
   reset_backend_side(core, e);
   flows.unlink_half_open(reference);
   mark_dead(core, e);

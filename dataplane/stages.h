@@ -24,6 +24,9 @@ template <typename Entry>
 Fate fate_of(const WorkerCore& core, const Entry& entry, const Packet& packet);
 // Whether a backend's state says that flows to `port` (network byte order) are to be reset now.
 bool must_reset(const TableBackend& backend, uint16_t port);
+// Whether a packet without a flow may pass: own source, access list. Else it has its verdict.
+template <typename F>
+bool may_enter(WorkerCore& core, Packet& packet);
 // The backend of a new flow, or kNone after giving the packet its verdict: access, own source, pool.
 template <typename F>
 uint16_t admit(WorkerCore& core, Packet& packet);
@@ -72,8 +75,8 @@ void forward_icmp(WorkerCore& core, Packet& packet);
 // Answers a TCP packet with RST by the way it came (RFC 9293 section 3.10.7.1), or drops it: RSTs are not
 // answered, and no more than the rate allows are. Counts `reason` either way. True if answered.
 bool answer_with_reset(WorkerCore& core, Packet& packet, DropReason reason);
-// Resets the client, in nat the backend as well, and marks the flow dead; it is alive before. False: the rate
-// limit says later.
+// Resets the client, in nat the backend as well, and marks the flow dead; it is alive before. False: later,
+// for the rate limit, a buffer or the MAC address on the way to the client.
 template <typename F>
 bool reset_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference);
 template <typename F>

@@ -17,17 +17,30 @@ constexpr uint32_t kMostVisits = 512;
 constexpr uint32_t kPacketsPerReset = 2;
 
 template <typename F>
-bool is_gone(const Table& table, const DsrEntry<F>& e) {
+bool is_gone(const WorkerCore& core, const DsrEntry<F>& e) {
+  const Table& table = *core.table;
   return table.find_service(e.vip, e.vip_port) != e.service ||
          must_reset(table.backend(e.backend), e.vip_port);
 }
 
 template <typename F>
-bool is_gone(const Table& table, const NatEntry<F>& e) {
+bool is_gone(const WorkerCore& core, const NatEntry<F>& e) {
+  const Table& table = *core.table;
   const TableBackend& backend = table.backend(e.backend);
   if (must_reset(backend, e.backend_port) || e.backend_address != address_of<F>(backend)) return true;
   const LocalAddress* const local = table.find_local(e.nat);
-  return local == nullptr || !local->is_nat || table.find_service(e.vip, e.vip_port) != e.service;
+  if (local == nullptr || !local->is_nat || table.find_service(e.vip, e.vip_port) != e.service) return true;
+  // Replies to a port that the range has no more, or that is another worker's now, do not come here.
+  return port_owner(table.nat()[local->nat], ntohs(e.nat_port), core.config.worker_count) !=
+         core.config.index;
+}
+
+// Forgets a next hop of other routes, so that none is left when the version has gone round.
+template <typename F>
+void forget_old_hop(const Table&, DsrEntry<F>&) {}
+template <typename F>
+void forget_old_hop(const Table& table, NatEntry<F>& e) {
+  if (e.return_version != table.route_version()) e.return_version = 0;
 }
 
 enum class Visit : uint8_t { done, put_off };
@@ -37,9 +50,10 @@ Visit visit(WorkerCore& core, Flows& flows, uint32_t reference) {
   if (!flows.is_live(reference)) return Visit::done;
   auto& entry = flows[reference];
   const FlowState state = entry.vitals.state();
+  forget_old_hop(*core.table, entry);
   if (is_expired(core, entry)) {
     erase_flow(core, flows, reference);
-  } else if (state != FlowState::dead && is_gone(*core.table, entry)) {
+  } else if (state != FlowState::dead && is_gone(core, entry)) {
     if (is_closed(state)) {
       erase_flow(core, flows, reference);
     } else if (!reset_flow(core, flows, reference)) {
@@ -83,8 +97,8 @@ void sweep_flows(WorkerCore& core, uint64_t now) {
   const uint64_t second = core.clock.cycles_per_tick() * 1000 / kTickMs;
   const uint64_t elapsed = core.last_sweep == 0 ? 0 : std::min(now - core.last_sweep, second);
   core.last_sweep = now;
-  if (core.swept_generation != core.table->generation()) {
-    core.swept_generation = core.table->generation();
+  if (core.swept_version != core.table->flow_version()) {
+    core.swept_version = core.table->flow_version();
     hurry(core.v4);
     hurry(core.v6);
   }

@@ -134,9 +134,32 @@ void Table::build_pools(const Table* previous) {
       backends_[b.id] = backend_of(b);
       backends_[b.id].takes_new =
           backends_[b.id].disposition == BackendDisposition::forward && named_[r.id]->backends.test(b.id);
-      if (backends_[b.id].disposition != BackendDisposition::forward || b.reset_count > 0) has_resets_ = true;
     }
   }
+}
+
+void Table::build_backend_addresses() {
+  size_t count = 0;
+  for (const auto& p : snapshot_->pools) count += p.backends->ref.count;
+  backends_v4_ = AddressMap<uint32_t>(hash_key_, count);
+  backends_v6_ = AddressMap<Ip6>(hash_key_, count);
+  for (const auto& p : snapshot_->pools) {
+    for (const auto& r : p.backends->records<BackendRecord>()) {
+      if (!r.address_v4.is_none()) backends_v4_.insert({r.address_v4.v4(), 0}, r.id);
+      if (!r.address_v6.is_none()) backends_v6_.insert({v6_words(r.address_v6), 0}, r.id);
+    }
+  }
+}
+
+void Table::build_flow_version(const Table& previous) {
+  const Snapshot &now = *snapshot_, &before = previous.snapshot();
+  const bool is_same = now.services == before.services && now.listeners == before.listeners &&
+                       now.nat == before.nat &&
+                       std::equal(now.pools.begin(), now.pools.end(), before.pools.begin(),
+                                  before.pools.end(), [](const auto& a, const auto& b) {
+                                    return a.pool().id == b.pool().id && a.backends == b.backends;
+                                  });
+  flow_version_ = previous.flow_version_ + (is_same ? 0 : 1);
 }
 
 void Table::build_next_hops(const Table* previous) {
@@ -205,6 +228,8 @@ std::shared_ptr<const Table> build_table(std::shared_ptr<const Snapshot> snapsho
   table->build_listeners(previous);
   table->build_locals();
   table->build_pools(previous);
+  table->build_backend_addresses();
+  if (previous != nullptr) table->build_flow_version(*previous);
   table->build_next_hops(previous);
   table->build_routes(previous);
   table->build_access(previous);

@@ -122,6 +122,7 @@ class Table {
   const TablePool& pool(uint16_t id) const { return pools_[id]; }
   const TableBackend& backend(uint16_t id) const { return backends_[id]; }
   const TableNextHop& next_hop(uint16_t index) const { return (*next_hops_)[index]; }
+  uint32_t next_hop_count() const { return static_cast<uint32_t>(next_hops_->size()); }
   // For messages and resolve requests.
   const Address& next_hop_address(uint16_t index) const {
     return snapshot_->next_hops->records<NextHopRecord>()[index].address;
@@ -146,8 +147,14 @@ class Table {
 
   // Whether any service of the mode listens on an address of the family: whether flow memory is needed.
   bool uses(Mode mode, Family family) const { return uses_[mode == Mode::nat][family == Family::v6]; }
-  // Whether any backend says that flows are to be reset or to finish: sweeps hurry while this holds.
-  bool has_resets() const { return has_resets_; }
+  // Grows with every generation that may ask for flows to be reset; changes of neighbours and routes do not.
+  // Never 0.
+  uint64_t flow_version() const { return flow_version_; }
+  // Whether a backend, in whatever state, has this address.
+  bool is_backend(uint32_t address) const { return backends_v4_.find({address, 0}) != kNone; }
+  bool is_backend(const std::array<uint64_t, 2>& address) const {
+    return backends_v6_.find({address, 0}) != kNone;
+  }
   // NAT ports per backend endpoint, over all addresses of both families.
   uint64_t nat_ports_total() const;
 
@@ -175,6 +182,8 @@ class Table {
   void build_listeners(const Table* previous);
   void build_locals();
   void build_pools(const Table* previous);
+  void build_backend_addresses();
+  void build_flow_version(const Table& previous);
   std::shared_ptr<const Named> name_backends(const Snapshot::Pool& pool, const Table* previous) const;
   void build_next_hops(const Table* previous);
   void build_routes(const Table* previous);
@@ -182,13 +191,15 @@ class Table {
 
   std::shared_ptr<const Snapshot> snapshot_;
   HashKey hash_key_{};
-  bool has_resets_ = false;
+  uint64_t flow_version_ = 1;
   bool uses_[2][2] = {};
   uint16_t route_version_ = 1;
   std::shared_ptr<const AddressMap<uint32_t>> listeners_v4_;
   std::shared_ptr<const AddressMap<std::array<uint64_t, 2>>> listeners_v6_;
   AddressMap<uint32_t> locals_v4_;
   AddressMap<std::array<uint64_t, 2>> locals_v6_;
+  AddressMap<uint32_t> backends_v4_;
+  AddressMap<std::array<uint64_t, 2>> backends_v6_;
   std::vector<LocalAddress> locals_;
   std::vector<TableService> services_;
   std::vector<TablePool> pools_;

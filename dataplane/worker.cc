@@ -12,6 +12,10 @@ namespace portico {
 
 namespace {
 
+// ICMP errors that a worker sends round to the others, each of which looks for the flow: a flood of them
+// would cost as many times as there are workers.
+constexpr uint32_t kIcmpRoundsPerSecond = 10000;
+
 HashKey random_key() {
   std::random_device source;
   const auto word = [&source] { return (uint64_t{source()} << 32) | source(); };
@@ -85,7 +89,8 @@ WorkerCore::WorkerCore(const WorkerConfig& c)
       flow_key(random_key()),
       new_flows(c.tsc_hz),
       answers(c.tsc_hz),
-      sweep_resets(c.tsc_hz) {}
+      sweep_resets(c.tsc_hz),
+      icmp_rounds(c.tsc_hz) {}
 
 void begin(WorkerCore& core, const Table& table, uint64_t now) {
   const SettingsRecord& s = table.settings();
@@ -96,6 +101,7 @@ void begin(WorkerCore& core, const Table& table, uint64_t now) {
   core.new_flows.refill(now, s.new_flow_rate);
   core.answers.refill(now, s.reset_rate);
   core.sweep_resets.refill(now, s.reset_rate);
+  core.icmp_rounds.refill(now, kIcmpRoundsPerSecond);
 }
 
 Worker::Worker(const WorkerConfig& config) : core_(std::make_unique<WorkerCore>(config)) {}

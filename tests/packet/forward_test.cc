@@ -179,7 +179,8 @@ TEST_P(Forward, ALaterPacketOfAnUnknownFlow) {
 
 TEST_P(Forward, WhatNobodySentThroughUsIsAnUnknownReply) {
   Rig rig(usual_content());
-  EXPECT_TRUE(rig.send(Bytes(Tcp(GetParam().backend(1), kNat, GetParam().nat, 2000).ack(1))).empty());
+  EXPECT_EQ(rig.send(Bytes(Tcp(GetParam().backend(1), kNat, GetParam().nat, 2000).ack(1))).size(), 1u)
+      << "a reset";
   EXPECT_EQ(rig.drops(DropReason::unknown_reply), 1u);
   TableContent other = usual_content();
   for (auto& n : other.nat) n.first_port = 3000;

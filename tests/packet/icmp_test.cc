@@ -87,6 +87,14 @@ TEST_P(Icmp, DsrErrorsGoToTheBackendUnchanged) {
             "02:00:00:00:00:12");
 }
 
+TEST_P(Icmp, AFloodDoesNotGoRoundAllWorkers) {
+  const Ends& ends = GetParam();
+  const Bytes unknown = Tcp(ends.vip, kNat, ends.client, 40001).ack(1).ip();
+  rig_->send(std::vector<Bytes>(1500, icmp_error(ends.router, ends.vip, ends.too_big, unknown, 48)));
+  EXPECT_EQ(rig_->drops(DropReason::icmp_unknown_flow), 1500u);
+  EXPECT_EQ(rig_->total(&WorkerCounters::handed_over), 2000u);
+}
+
 TEST_P(Icmp, TheRestIsDroppedByName) {
   const Ends& ends = GetParam();
   const auto send = [&](const Bytes& packet, size_t size, const char* to) {

@@ -3,6 +3,8 @@
 // uses its port again gets to.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "tests/packet/rig.h"
 #include "tests/support/sample_table.h"
 
@@ -54,6 +56,14 @@ TEST(Lifecycle, AFlowThatMetTheOldOnesTimeWaitIsEstablishedLikeOthers) {
 
 void set_disposition(TableContent& content, uint16_t backend, BackendDisposition d) {
   content.pools[0].backends[backend - 1u].disposition = static_cast<uint8_t>(d);
+}
+
+// A NAT connection after its handshake; returns the SYN as the backend saw it.
+Seen open_nat(Rig& rig, uint16_t port = 40000) {
+  const Seen in = rig.send_one(client(kNat, port).flags(kSynFlag).seq(1000));
+  rig.send_one(reply_to(in).flags(kSynFlag).seq(5000).ack(1001));
+  rig.send_one(client(kNat, port).seq(1001).ack(5001));
+  return in;
 }
 
 // A flow to backend 1, as far as its client takes it.
@@ -114,6 +124,101 @@ TEST(PortReuse, NoNewConnectionReachesABackendThatTakesNone) {
     rig.adopt(content);
     EXPECT_EQ(rig.send_one(client(service).flags(kSynFlag).seq(4000)).mac, "02:00:00:00:00:13");
   }
+}
+
+TEST(NatPorts, AFlowWhosePortLeavesTheRangeIsReset) {
+  TableContent content = content_to(1);
+  content.nat[0].first_port = 2000;
+  content.nat[0].last_port = 2007;
+  Rig rig(content);
+  open_nat(rig);
+  content.nat[0].first_port = 20000;
+  content.nat[0].last_port = 65535;
+  rig.adopt(content);
+  EXPECT_EQ(rig.sweep_ms(300).size(), 2u) << "both sides";
+}
+
+TEST(NatPorts, AFlowWhosePortIsAnotherWorkersIsReset) {
+  TableContent content = content_to(1);
+  Rig rig(content, {.workers = 2});
+  open_nat(rig);
+  ++content.nat[0].first_port;
+  rig.adopt(content);
+  EXPECT_EQ(rig.sweep_ms(300).size(), 2u);
+}
+
+TEST(NatPorts, TheFirstIsAnotherAtEveryStart) {
+  std::set<uint16_t> ports;
+  for (int i = 0; i < 8; ++i) {
+    Rig rig(content_to(1));
+    ports.insert(rig.send_one(client(kNat).flags(kSynFlag)).source_port);
+  }
+  EXPECT_GT(ports.size(), 1u);
+}
+
+TEST(NatPorts, AllOfAllAddressesAreFound) {
+  TableContent content = content_to(1);
+  content.nat = {{address("198.18.2.1"), 2000, 2003, 0},
+                 {address("198.18.2.2"), 2000, 2003, 0},
+                 {address(kNat6), 1024, 65535, 0}};
+  Rig rig(content);
+  for (uint16_t port = 1; port <= 8; ++port) open_nat(rig, port);
+  EXPECT_EQ(rig.send_one(client(kNat, 9).flags(kSynFlag)).destination, kClient4);
+  EXPECT_EQ(rig.drops(DropReason::nat_ports_exhausted), 1u);
+}
+
+TEST(NatReplies, ABackendsDeadConnectionIsReset) {
+  for (const bool is_v6 : {false, true}) {
+    Rig rig(content_to(1));
+    const char* const nat = is_v6 ? kNat6 : kNat4;
+    const char* const backend = is_v6 ? "2001:db8:1::2" : "198.18.1.2";
+    const Seen reset = rig.send_one(Tcp(backend, kNat, nat, 2000).seq(7).ack(99).payload("late"));
+    EXPECT_EQ(reset.flags, kRstFlag);
+    EXPECT_EQ(reset.seq, 99u);
+    EXPECT_EQ(reset.source, nat);
+    EXPECT_EQ(reset.destination, backend);
+    EXPECT_EQ(rig.drops(DropReason::unknown_reply), 1u);
+    const char* const stranger = is_v6 ? "2001:db8:1::77" : "198.18.1.77";
+    EXPECT_TRUE(rig.send(Bytes(Tcp(stranger, kNat, nat, 2000).seq(7).ack(99))).empty());
+  }
+}
+
+TEST(Sweep, AllFlowsAreResetOnceTheirWayIsKnown) {
+  TableContent content = content_to(1);
+  content.next_hops[0].resolved = 0;
+  Rig rig(content);
+  for (uint16_t port = 1; port <= 300; ++port) rig.send_one(client(kDsr, port).flags(kSynFlag));
+  aim_at(content, 2);
+  set_disposition(content, 1, BackendDisposition::reset);
+  rig.adopt(content);
+  EXPECT_TRUE(rig.sweep_ms(1500).empty());
+  EXPECT_TRUE(rig.worker().resolve_queue().pop());
+  content.next_hops[0].resolved = 1;
+  rig.adopt(content);
+  EXPECT_EQ(rig.sweep_ms(1000).size(), 300u);
+  EXPECT_EQ(rig.of_backend(1, &BackendFeedback::resets_sent), 300u);
+}
+
+TEST(Sweep, OnlyWhatMayEndFlowsHurriesIt) {
+  TableContent content = content_to(1);
+  Rig rig(content);
+  const uint64_t first = rig.table().flow_version();
+  content.next_hops[1].mac[5] = 0x55;
+  content.routes[0].next_hop = 1;
+  rig.adopt(content);
+  EXPECT_EQ(rig.table().flow_version(), first);
+  set_disposition(content, 1, BackendDisposition::reset);
+  rig.adopt(content);
+  EXPECT_GT(rig.table().flow_version(), first);
+}
+
+TEST(Access, WhoIsNotAllowedGetsNoAnswerEither) {
+  TableContent content = content_to(1);
+  content.services[1].access_list = 0;
+  content.access = {{address("10.0.0.0"), 0, 8, 1, 0}};
+  Rig rig(content);
+  EXPECT_TRUE(rig.send(client(kNat).ack(9)).empty());
+  EXPECT_EQ(rig.drops(DropReason::access_denied), 1u);
 }
 
 }  // namespace

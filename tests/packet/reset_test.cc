@@ -165,7 +165,7 @@ TEST(Reset, TheRateHolds) {
   EXPECT_EQ(first + rig.sweep_ms(2000).size(), 60u);
 }
 
-TEST(Reset, WithoutABufferTheResetIsCounted) {
+TEST(Reset, WithoutABufferTheResetIsCountedAndPutOff) {
   TableContent content = content_to(1);
   Rig rig(content);
   rig.send_one(client(kDsr).flags(kSynFlag));
@@ -174,8 +174,9 @@ TEST(Reset, WithoutABufferTheResetIsCounted) {
   std::vector<rte_mbuf*> all;
   while (rte_mbuf* m = rte_pktmbuf_alloc(packet_pool())) all.push_back(m);
   EXPECT_TRUE(rig.sweep_ms(300).empty());
-  EXPECT_EQ(rig.drops(DropReason::no_mbuf), 1u);
+  EXPECT_GE(rig.drops(DropReason::no_mbuf), 1u);
   rte_pktmbuf_free_bulk(all.data(), static_cast<unsigned>(all.size()));
+  EXPECT_EQ(rig.sweep_ms(300).size(), 1u);
 }
 
 TEST(Reset, AReusedBackendIdNeverGetsAnOldFlow) {
@@ -300,7 +301,7 @@ TEST(Flood, AboveTheRateDsrForwardsWithoutRemembering) {
   EXPECT_EQ(rig.total(&WorkerCounters::forwarded), 100u);
 }
 
-TEST(NatPorts, TheOldestClosedOneIsTakenAgainOnlyWhenNoneIsFree) {
+TEST(NatPorts, TheOneClosedLongestAgoIsTakenAgainOnlyWhenNoneIsFree) {
   TableContent content = content_to(1);
   content.nat[0].first_port = 2000;
   content.nat[0].last_port = 2007;
@@ -308,14 +309,16 @@ TEST(NatPorts, TheOldestClosedOneIsTakenAgainOnlyWhenNoneIsFree) {
   std::vector<uint16_t> ports;
   for (uint16_t port = 1; port <= 8; ++port) {
     ports.push_back(open_nat(rig, port).source_port);
-    if (port == 3 || port == 5) rig.send_one(client(kNat, port).flags(kRstFlag).seq(kClientIsn + 6));
+    if (port == 5) rig.send_one(client(kNat, 5).flags(kRstFlag).seq(kClientIsn + 6));
   }
+  rig.advance_ms(100);
+  rig.send_one(client(kNat, 3).flags(kRstFlag).seq(kClientIsn + 6));
   std::vector<uint16_t> sorted = ports;
   std::sort(sorted.begin(), sorted.end());
   EXPECT_EQ(std::unique(sorted.begin(), sorted.end()), sorted.end())
       << "while one is free, no closed one is taken";
-  EXPECT_EQ(open_nat(rig, 20).source_port, ports[2]);
-  EXPECT_EQ(open_nat(rig, 21).source_port, ports[4]);
+  EXPECT_EQ(open_nat(rig, 20).source_port, ports[4]);
+  EXPECT_EQ(open_nat(rig, 21).source_port, ports[2]);
   EXPECT_TRUE(rig.send_one(client(kNat, 22).flags(kSynFlag)).flags & kRstFlag);
 }
 
