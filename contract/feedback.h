@@ -24,6 +24,7 @@ enum class RefusalReason : uint32_t {
   moved_on = 9,       // control republished while it was read, again and again
   no_memory = 10,
   needs_restart = 11,  // adopted, but a [start] setting differs from the running one
+  ports_changed = 12,  // a port index means another device than the running one
 };
 
 struct WorkerFeedback {

@@ -49,7 +49,7 @@ void Adoption::look(uint64_t now_ns) {
 void Adoption::take(const std::shared_ptr<const Snapshot>& snapshot, uint64_t now_ns) {
   const uint64_t generation = snapshot->generation;
   if (ports_conflict(*started_with_, *snapshot)) {
-    refuse(generation, RefusalReason::needs_restart,
+    refuse(generation, RefusalReason::ports_changed,
            "ports: a port means another device than before; restart portico-dataplane to use it");
     return;
   }

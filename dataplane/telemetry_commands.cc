@@ -23,9 +23,10 @@ const char* state_name(uint32_t state) {
 }
 
 const char* refusal_name(uint32_t reason) {
-  static constexpr const char* kNames[] = {"none",       "bad_magic",     "other_abi",    "other_layout",
-                                           "truncated",  "bad_directory", "bad_checksum", "bad_reference",
-                                           "bad_record", "moved_on",      "no_memory",    "needs_restart"};
+  static constexpr const char* kNames[] = {"none",         "bad_magic",     "other_abi",    "other_layout",
+                                           "truncated",    "bad_directory", "bad_checksum", "bad_reference",
+                                           "bad_record",   "moved_on",      "no_memory",    "needs_restart",
+                                           "ports_changed"};
   return reason < std::size(kNames) ? kNames[reason] : "unknown";
 }
 
