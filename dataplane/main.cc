@@ -155,6 +155,11 @@ int run(const Options& options) {
 
   // The workers get the table before they run; services are steered when they have it.
   Adoption adoption(adopter, workers, &steering);
+  // Whatever ends this, the workers stop before the tables that they use go.
+  const auto stop_workers = [&workers](void*) {
+    for (WorkerThread* worker : workers) worker->stop();
+  };
+  const std::unique_ptr<void, decltype(stop_workers)> stopper(&adoption, stop_workers);
   adoption.start_with(snapshot, monotonic_ns());
   for (WorkerThread* worker : workers) worker->start();
   log_info("forwarding: " + std::to_string(plan.workers) + " workers, generation " +

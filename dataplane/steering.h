@@ -5,8 +5,8 @@
 // Order at start: write_object, detach_orphan per interface, then EAL and the ports with `xdp_prog=PATH`
 // (the driver loads and attaches the program when an RX queue is set up), then attach per interface, then
 // add_new. Until then the guard of control keeps the services' packets from the kernel.
-// Around a table swap: add_new(next), swap, remove_stale(next); or update(next) where the order does not
-// matter.
+// Around a table swap: remove_stale(next), swap, add_new(next), so that what is steered always has workers
+// that know it.
 #pragma once
 
 #include <cstdint>

@@ -111,8 +111,8 @@ class Worker {
   void sweep(const Table& table, uint64_t now);
 
   Output& output();
-  // Counts packets that the caller could not pass on (tx_full, handover_full) and has freed. They were
-  // counted as forwarded or handed over before and are taken back from there.
+  // Counts packets that the caller could not pass on (tx_full, handover_full) and has freed. They stay
+  // counted as forwarded, answered or handed over, too: those counters only grow.
   void count_drops(DropReason reason, uint32_t n);
 
   // Readable from any thread through load_counter.
