@@ -314,7 +314,7 @@ TEST(Adopting, RefusesPortsThatMeanOtherDevices) {
   adoption.tick(1);
   EXPECT_EQ(before, adoption.table());
   EXPECT_EQ(generation, adoption.status().refused_generation);
-  EXPECT_EQ(RefusalReason::needs_restart, adoption.status().refused_reason);
+  EXPECT_EQ(RefusalReason::ports_changed, adoption.status().refused_reason);
 }
 
 }  // namespace
