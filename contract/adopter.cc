@@ -26,11 +26,6 @@ FileHandle open_table(const std::filesystem::path& path) {
   return FileHandle(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 }
 
-uint64_t size_of(int fd) {
-  struct stat status;
-  return fstat(fd, &status) == 0 ? static_cast<uint64_t>(status.st_size) : 0;
-}
-
 // As much of the header as the file has, the rest zero.
 TableHeader read_header(int fd) {
   TableHeader header{};

@@ -2,7 +2,6 @@
 #include "contract/feedback_file.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,11 +19,6 @@ namespace {
 // A writer's update takes microseconds; a reader that meets one each time waits this often for this long.
 constexpr int kReadAttempts = 50;
 constexpr useconds_t kReadPauseUs = 100;
-
-std::atomic_ref<uint64_t> atomic_field(uint64_t& field) {
-  static_assert(std::atomic_ref<uint64_t>::is_always_lock_free);
-  return std::atomic_ref<uint64_t>(field);
-}
 
 // "" if the header is one this build understands.
 std::string complaint(const FeedbackHeader& header, FeedbackStatus& status) {
@@ -47,12 +41,11 @@ std::string complaint(const FeedbackHeader& header, FeedbackStatus& status) {
   return {};
 }
 
-void fill_new_file(int fd, const std::string& version) {
-  // Every page exists before it is mapped: a full tmpfs is an error here instead of a SIGBUS later.
-  if (const int error = posix_fallocate(fd, 0, sizeof(Feedback)); error != 0)
-    throw std::runtime_error(std::string("cannot make room for the feedback file: ") + strerror(error) +
-                             "; free some on the run directory's file system");
-  FeedbackHeader header{};
+// All zero but for what is said once.
+std::unique_ptr<Feedback> first_content(const std::string& version) {
+  auto feedback = std::make_unique<Feedback>();
+  std::memset(static_cast<void*>(feedback.get()), 0, sizeof(Feedback));
+  FeedbackHeader& header = feedback->header;
   header.magic = kFeedbackMagic;
   header.abi_version = kAbiVersion;
   header.header_size = sizeof(Feedback);
@@ -63,39 +56,72 @@ void fill_new_file(int fd, const std::string& version) {
   header.start_realtime_ns = realtime_ns();
   header.state = static_cast<uint32_t>(DataplaneState::starting);
   version.copy(header.version, kNameSize - 1);
-  write_at(fd, &header, sizeof header, 0, "feedback");
+  return feedback;
 }
+
+// A directory that cannot be written to is not tried a hundred times a second.
+constexpr uint64_t kRestoreIntervalNs = 100'000'000;
 
 }  // namespace
 
 FeedbackWriter::FeedbackWriter(const std::filesystem::path& run_dir, const std::string& version)
-    : file_(run_dir, kFeedbackFile, [&version](int fd) { fill_new_file(fd, version); }) {
+    : feedback_(first_content(version)), file_(run_dir, kFeedbackFile, [this](int fd) { fill(fd); }) {
   // Always a new file: readers open it anew each time, and a half-written old one cannot confuse them.
-  if (!file_.created()) file_.replace([&version](int fd) { fill_new_file(fd, version); });
-  void* mapped = mmap(nullptr, sizeof(Feedback), PROT_READ | PROT_WRITE, MAP_SHARED, file_.fd(), 0);
-  if (mapped == MAP_FAILED)
-    throw std::runtime_error(file_.path().string() + ": cannot map: " + strerror(errno));
-  feedback_ = static_cast<Feedback*>(mapped);
+  if (!file_.created()) file_.replace([this](int fd) { fill(fd); });
 }
 
-FeedbackWriter::~FeedbackWriter() {
-  munmap(feedback_, sizeof(Feedback));
+// A new file under its temporary name: nobody reads it yet.
+void FeedbackWriter::fill(int fd) const {
+  // A full tmpfs is an error at the start instead of feedback that stands still later.
+  if (const int error = posix_fallocate(fd, 0, sizeof(Feedback)); error != 0)
+    throw std::runtime_error(std::string("cannot make room for the feedback file: ") + strerror(error) +
+                             "; free some on the run directory's file system");
+  write_at(fd, feedback_.get(), sizeof(Feedback), 0, "feedback");
 }
 
-Feedback& FeedbackWriter::begin() {
-  auto sequence = atomic_field(feedback_->header.sequence);
-  sequence.store(sequence.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  // No later store may be seen before the odd sequence number.
-  std::atomic_thread_fence(std::memory_order_release);
-  return *feedback_;
-}
-
-void FeedbackWriter::end() {
+void FeedbackWriter::end(const Used& used) {
   feedback_->header.heartbeat_ns = monotonic_ns();
-  auto sequence = atomic_field(feedback_->header.sequence);
-  sequence.store(sequence.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  try {
+    std::string mended;
+    if (!file_.is_in_place()) {
+      if (feedback_->header.heartbeat_ns < restore_at_ns_) return;
+      restore_at_ns_ = feedback_->header.heartbeat_ns + kRestoreIntervalNs;
+      file_.restore([this](int fd) { fill(fd); });
+      mended = file_.path().string() + ": was removed or replaced; made anew";
+    } else if (size_of(file_.fd()) < sizeof(Feedback)) {
+      mended = file_.path().string() + ": was cut off; written again";
+    }
+    write(used);
+    trouble_ = std::move(mended);
+  } catch (const std::exception& error) {
+    trouble_ = error.what();
+  }
   // What the caller does next (reading `current` anew) must not overtake what it announced.
   std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+// The sequence lock: odd, then the data, then even. The resolve requests come last in the file, so that one
+// that was cut off has its size again.
+void FeedbackWriter::write(const Used& used) {
+  Feedback& all = *feedback_;
+  uint64_t& sequence = all.header.sequence;
+  sequence |= 1;  // odd already, if the last write failed
+  write_part(&sequence, sizeof sequence);
+  std::atomic_thread_fence(std::memory_order_release);
+  const size_t ports = std::min(all.header.port_count, kMaxPorts);
+  write_part(&all, offsetof(Feedback, ports) + ports * sizeof(PortFeedback));
+  write_part(all.workers, std::min(all.header.worker_count, kMaxWorkers) * sizeof(WorkerFeedback));
+  write_part(all.services, std::min<size_t>(used.services, kMaxServices) * sizeof(ServiceFeedback));
+  write_part(all.backends, std::min<size_t>(used.backends, kMaxBackends) * sizeof(BackendFeedback));
+  write_part(all.resolve, sizeof all.resolve);
+  std::atomic_thread_fence(std::memory_order_release);
+  ++sequence;
+  write_part(&sequence, sizeof sequence);
+}
+
+void FeedbackWriter::write_part(const void* part, size_t size) const {
+  const auto offset = static_cast<const char*>(part) - reinterpret_cast<const char*>(feedback_.get());
+  write_at(file_.fd(), part, size, static_cast<uint64_t>(offset), file_.path().string());
 }
 
 FeedbackReader::FeedbackReader(const std::filesystem::path& run_dir) : path_(run_dir / kFeedbackFile) {}
@@ -130,7 +156,7 @@ FeedbackResult FeedbackReader::read_bytes(void* out, size_t size) const {
     std::atomic_thread_fence(std::memory_order_acquire);
     if (read_at(file.fd(), out, size, 0) != size) {
       result.status = FeedbackStatus::unreadable;
-      result.text = path_.string() + ": cut off; restart portico-dataplane";
+      result.text = path_.string() + ": cut off; if that stays, restart portico-dataplane";
       return result;
     }
     result.text = complaint(header, result.status);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The `feedback` file: the dataplane's main thread writes it, control and the CLI read consistent copies.
-// Each start of the dataplane makes a new file with a new epoch.
+// Each start of the dataplane makes a new file with a new epoch. Nothing is mapped: a file that others cut off
+// would be a SIGBUS.
 #pragma once
 
 #include <filesystem>
@@ -18,22 +19,38 @@ class FeedbackWriter {
   // Puts a new, zeroed file in place, locked for this object's life. `version` is the program's, for
   // messages. Throws std::runtime_error if another dataplane has the run directory, or on a system error.
   FeedbackWriter(const std::filesystem::path& run_dir, const std::string& version);
-  ~FeedbackWriter();
   FeedbackWriter(const FeedbackWriter&) = delete;
   FeedbackWriter& operator=(const FeedbackWriter&) = delete;
 
+  // How many entries of services and backends have ever been used: the rest need not be written.
+  struct Used {
+    size_t services = kMaxServices, backends = kMaxBackends;
+  };
+
   // Between begin() and end() the caller may write what it likes, but for magic, abi_version, header_size,
-  // layout_hash, epoch, pid and sequence; readers wait, so keep it short (gather first). Not nested. end()
-  // also stores the heartbeat.
-  Feedback& begin();
-  void end();
+  // layout_hash, epoch, pid and sequence. end() stores the heartbeat and writes to the file the header, drops,
+  // the ports and workers that the header counts, the services and backends in use, and resolve requests. It
+  // makes a file anew that was removed or replaced, mends one that was cut off or overwritten by writing it,
+  // and never throws: what cannot be written now is written by a later end().
+  Feedback& begin() { return *feedback_; }
+  void end(const Used& used);
+  void end() { end(Used{}); }
+
+  // What the last end() could not do or had to mend, with the remedy; empty: nothing.
+  const std::string& trouble() const { return trouble_; }
 
   // What stands in the file, to read back.
   const Feedback& view() const { return *feedback_; }
 
  private:
+  void fill(int fd) const;
+  void write(const Used& used);
+  void write_part(const void* part, size_t size) const;
+
+  std::unique_ptr<Feedback> feedback_;  // what the file should say
   WriterFile file_;
-  Feedback* feedback_ = nullptr;
+  std::string trouble_;
+  uint64_t restore_at_ns_ = 0;  // the earliest next attempt to make the file anew
 };
 
 enum class FeedbackStatus {

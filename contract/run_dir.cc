@@ -180,10 +180,31 @@ bool WriterFile::create(const Fill& fill) {
 
 void WriterFile::replace(const Fill& fill) {
   FileHandle file = make_temporary(fill);
-  if (rename(temporary_path().c_str(), path_.c_str()) != 0)
-    fail(path_, "cannot replace", errno, kSpaceRemedy);
+  if (rename(temporary_path().c_str(), path_.c_str()) != 0) {
+    const int error = errno;
+    unlink(temporary_path().c_str());
+    fail(path_, "cannot replace", error, error == EISDIR ? "remove that directory" : kSpaceRemedy);
+  }
   handle_ = std::move(file);  // only now the old file's lock goes
   created_ = true;
+}
+
+bool WriterFile::is_in_place() const {
+  return is_same_file(handle_.fd(), path_);
+}
+
+void WriterFile::restore(const Fill& fill) {
+  ensure_run_dir(path_.parent_path());
+  if (!is_in_place()) {
+    const FileHandle other = open_existing(path_, O_RDONLY);
+    if (other.is_open() && is_locked(other.fd())) {
+      const pid_t pid = pid_in_header(other.fd());
+      throw std::runtime_error(path_.string() + ": was removed, and process " +
+                               (pid ? std::to_string(pid) : "(unknown)") +
+                               " made it anew; stop one of the two, then restart the other");
+    }
+  }
+  replace(fill);
 }
 
 fs::path WriterFile::temporary_path() const {
@@ -197,6 +218,11 @@ void WriterFile::remove_leftovers() const {
   const std::string prefix = path_.filename().string() + ".new.";
   for (const auto& entry : fs::directory_iterator(path_.parent_path(), error))
     if (entry.path().filename().string().starts_with(prefix)) unlink(entry.path().c_str());
+}
+
+uint64_t size_of(int fd) {
+  struct stat status;
+  return fstat(fd, &status) == 0 ? static_cast<uint64_t>(status.st_size) : 0;
 }
 
 size_t read_at(int fd, void* buffer, size_t size, uint64_t offset) {

@@ -71,6 +71,12 @@ class WriterFile {
   // Puts a new file, made with `fill`, in place of the present one. The lock is held throughout.
   void replace(const Fill& fill);
 
+  // True if the file's name still names the open file: nobody removed or replaced it.
+  bool is_in_place() const;
+  // replace() for a file that others removed, displaced or spoiled; makes the run directory again if it is
+  // gone. Throws std::runtime_error also if what stands there now is another process's.
+  void restore(const Fill& fill);
+
   int fd() const { return handle_.fd(); }
   // True if the file was made by the constructor or by replace().
   bool created() const { return created_; }
@@ -87,6 +93,9 @@ class WriterFile {
   FileHandle handle_;
   bool created_ = false;
 };
+
+// Bytes of the open file; 0 on an error.
+uint64_t size_of(int fd);
 
 // pread(2) and pwrite(2) of all `size` bytes, across interruptions. read_at returns the bytes read: fewer
 // only at the end of the file or on an error. write_at throws std::runtime_error naming `what`.

@@ -26,4 +26,7 @@ struct BuiltBlocks {
 // than a directory can name; everything else is for validate() to find. `before` may be null.
 BuiltBlocks build_blocks(const TableContent& content, const Snapshot* before);
 
+// Copies of all blocks of a generation, as new ones, for another file.
+BuiltBlocks copy_blocks(const Snapshot& snapshot);
+
 }  // namespace portico

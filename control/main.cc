@@ -3,14 +3,18 @@
 #include <getopt.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "control/api/api.h"
 #include "control/api/http_server.h"
@@ -107,6 +111,44 @@ class Signals {
   boost::asio::signal_set set_;
 };
 
+// The API's socket, made anew if somebody removed it.
+class LocalSocket {
+ public:
+  LocalSocket(boost::asio::io_context& io, std::string path, ApiHandler handler)
+      : io_(io), path_(std::move(path)), handler_(std::move(handler)), timer_(io) {
+    server_ = HttpServer::on_unix(io_, path_, handler_);
+    wait();
+  }
+
+ private:
+  void wait() {
+    timer_.expires_after(std::chrono::seconds(1));
+    timer_.async_wait([this](const boost::system::error_code& error) {
+      if (error) return;
+      struct stat status;
+      if (lstat(path_.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) make_anew();
+      wait();
+    });
+  }
+  void make_anew() {
+    server_.reset();
+    try {
+      server_ = HttpServer::on_unix(io_, path_, handler_);
+      told_.clear();
+      spdlog::error("{}: was removed; made anew", path_);
+    } catch (const std::exception& e) {
+      if (told_ != e.what()) spdlog::error("{}", e.what());
+      told_ = e.what();
+    }
+  }
+  boost::asio::io_context& io_;
+  const std::string path_;
+  const ApiHandler handler_;
+  boost::asio::steady_timer timer_;
+  std::unique_ptr<HttpServer> server_;
+  std::string told_;  // what making it anew failed with
+};
+
 int run(const Options& options, const ConfigResult& loaded) {
   boost::asio::io_context io(1);
   Service service(io, options.service);
@@ -115,7 +157,7 @@ int run(const Options& options, const ConfigResult& loaded) {
   const auto handler = [&api](const ApiRequest& request, ApiRespond respond) {
     api.handle(request, respond);
   };
-  const auto local = HttpServer::on_unix(io, options.service.run_dir + "/control.sock", handler);
+  const LocalSocket local(io, options.service.run_dir + "/control.sock", handler);
   const auto tcp = options.metrics.empty() ? nullptr : HttpServer::on_tcp(io, options.metrics, handler);
   const Signals signals(io, service);
   spdlog::info("portico-control {} for instance {} is running", PORTICO_VERSION, loaded.config->instance);

@@ -163,7 +163,7 @@ StatusView Service::Impl::view() const {
                   .watch = watch,
                   .warnings = config_warnings};
   view.warnings.insert(view.warnings.end(), routing_warnings.begin(), routing_warnings.end());
-  for (const auto* text : {&storage_warning, &host_warning, &publish_error})
+  for (const auto* text : {&storage_warning, &host_warning, &publish_error, &table_error})
     if (!text->empty()) view.warnings.push_back(*text);
   return view;
 }

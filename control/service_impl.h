@@ -63,6 +63,7 @@ struct Service::Impl {
 
   // service_loop.cc: what happens over time.
   void start_loop();
+  void tend_table();
   void on_health_change(const std::string& pool, const std::string& backend);
   void wait_for_neighbours();
   void poll_dataplane();
@@ -90,7 +91,7 @@ struct Service::Impl {
   std::unique_ptr<Addresses> addresses;
 
   std::vector<std::string> config_warnings, routing_warnings;
-  std::string storage_warning, host_warning, publish_error;
+  std::string storage_warning, host_warning, publish_error, table_error;
   std::map<Address, uint64_t> asked_for;  // by the dataplane: when last, CLOCK_MONOTONIC
   uint64_t seen_neighbours = 0;
   std::map<std::pair<std::string, std::string>, HealthState> logged_health;

@@ -42,7 +42,7 @@ void Service::Impl::start_loop() {
     tickers.back()->start();
   };
   every(kHeartbeat, [this] {
-    publisher->heartbeat();
+    tend_table();
     const auto change = builder.next_change_ns();
     if (change && monotonic_ns() >= *change) schedule_publish();
   });
@@ -51,6 +51,17 @@ void Service::Impl::start_loop() {
   neighbours_fd.emplace(io, dup(neighbours->fd()));
   wait_for_neighbours();
   poll_dataplane();
+}
+
+// The heartbeat, and a table file made anew if somebody spoiled it.
+void Service::Impl::tend_table() {
+  try {
+    if (const std::string mended = publisher->heartbeat(); !mended.empty()) spdlog::error("{}", mended);
+    table_error.clear();
+  } catch (const std::exception& e) {
+    if (table_error != e.what()) spdlog::error("{}", e.what());
+    table_error = e.what();
+  }
 }
 
 void Service::Impl::on_health_change(const std::string& pool, const std::string& backend) {

@@ -131,6 +131,8 @@ void Adoption::refuse(uint64_t generation, RefusalReason reason, const std::stri
 
 // A later good generation ends a refusal; a [start] setting stays shown until the restart.
 void Adoption::note_restart(const Snapshot& next) {
+  // A refused number above ours was another file's, or garbage.
+  if (status_.refused_generation > next.generation) status_.refused_generation = 0;
   const auto changed = restart_needed(*started_with_, next);
   const RefusalReason before = status_.refused_reason;
   if (!changed) {

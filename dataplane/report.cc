@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "dataplane/log.h"
+
 namespace portico {
 namespace {
 
@@ -63,14 +65,14 @@ void Report::set_pending(uint64_t epoch, uint64_t generation) {
     out.header.adopted_generation = 0;  // the number belongs to the old epoch
   }
   out.header.pending_generation = generation;
-  file_.end();
+  finish();
 }
 
 void Report::write_state(DataplaneState state, const AdoptionStatus& adoption) {
   const std::lock_guard lock(lock_);
   gather_header(state, adoption);
   copy_out(file_.begin());
-  file_.end();
+  finish();
 }
 
 void Report::write(DataplaneState state, Adoption& adoption, const std::vector<WorkerThread*>& workers,
@@ -102,7 +104,7 @@ void Report::write(DataplaneState state, Adoption& adoption, const std::vector<W
   sum.header.tsc_hz = rte_get_tsc_hz();
   sum.header.nat_ports_total = table.nat_ports_total();
   copy_out(file_.begin());
-  file_.end();
+  finish();
 }
 
 void Report::learn_ids(const Snapshot& snapshot) {
@@ -183,6 +185,15 @@ void Report::gather_header(DataplaneState state, const AdoptionStatus& adoption)
   header.refused_count = adoption.refused_count;
   header.refused_reason = static_cast<uint32_t>(adoption.refused_reason);
   set_text(header.refused_text, adoption.refused_text);
+}
+
+// Writes the file. Trouble with it is none with packets.
+void Report::finish() {
+  const auto count = [](const std::vector<uint16_t>& ids) { return ids.empty() ? size_t{0} : ids.back() + size_t{1}; };
+  file_.end({.services = count(services_), .backends = count(backends_)});
+  if (file_.trouble() == told_) return;
+  told_ = file_.trouble();
+  if (!told_.empty()) log_warning(told_);
 }
 
 // The file's own fields (magic to epoch, sequence, pid) and pending_generation are written elsewhere.

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "contract/feedback_file.h"
@@ -50,6 +51,7 @@ class Report {
   void gather_resolve(ResolveQueue& queue, uint64_t now_ns);
   void gather_header(DataplaneState state, const AdoptionStatus& adoption);
   void copy_out(Feedback& out) const;
+  void finish();
 
   FeedbackWriter file_;
   const uint64_t start_realtime_ns_;
@@ -60,6 +62,7 @@ class Report {
       backends_;  // ids seen since start, ascending: gathering costs what is used
   uint64_t known_epoch_ = 0, known_generation_ = 0;  // of the snapshot whose ids were added last
   uint32_t turns_ = 0;
+  std::string told_;  // of the file's trouble, to say it once
 };
 
 }  // namespace portico

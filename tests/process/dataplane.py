@@ -263,6 +263,26 @@ class Survives(DataplaneTest):
         dataplane.adopted(self.set.publisher.publish(table(extra=f"listen web {rig.VIP} 81")))
         self.set.connect()
 
+    def test_what_others_do_to_the_run_directory(self):
+        dataplane = self.running(table(**AF_PACKET))
+        run_dir = Path(self.set.run_dir)
+
+        def wipe():
+            for name in ("table", "feedback"):
+                (run_dir / name).unlink()
+
+        damages = {f"{what} {name}": damage for name in ("table", "feedback") for what, damage in (
+            ("truncate", lambda name=name: os.truncate(run_dir / name, 0)),
+            ("remove", lambda name=name: (run_dir / name).unlink()),
+            ("overwrite", lambda name=name: overwrite(run_dir / name)))} | {"wipe": wipe}
+        for number, (what, damage) in enumerate(damages.items()):
+            with self.subTest(damage=what):
+                damage()
+                self.set.connect()
+                self.assertIsNone(self.set.publisher.process.poll())
+                dataplane.adopted(self.set.publisher.publish(table(**AF_PACKET, extra=f"listen web {rig.VIP} {81 + number}")))
+                self.set.connect()
+
     def test_its_own_death_and_starts_again_at_once(self):
         for attempt in range(3):
             with self.subTest(attempt=attempt):
@@ -291,6 +311,11 @@ class Survives(DataplaneTest):
             self.assertIn("error", telemetry(self.set.run_dir, command))
         self.assertEqual(telemetry(self.set.run_dir, "/portico/services,18446744073709551615"), {"count": 1})
         self.assertEqual(dataplane.stop(), 0)
+
+
+def overwrite(path):
+    with open(path, "r+b") as file:
+        file.write(os.urandom(50000))
 
 
 def link(interface):

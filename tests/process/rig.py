@@ -113,6 +113,8 @@ class Dataplane:
                 raise AssertionError("ended: " + self.messages())
             if not (self.run_dir / "feedback").exists():
                 return False
+            if os.path.getsize(self.run_dir / "feedback") < 512:
+                return False
             seen = feedback(self.run_dir)
             return seen["pid"] == self.process.pid and seen["adopted_generation"] == generation
 

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include <fstream>
+#include <functional>
 
 #include "contract/feedback_file.h"
 #include "tests/support/sample_table.h"
@@ -91,7 +92,7 @@ TEST(FeedbackFile, AnUpdateThatNeverEndedIsNotShown) {
   TempDir dir;
   {
     FeedbackWriter writer(dir.path(), "test");
-    writer.begin();
+    edit(dir, [](auto& h) { h.sequence |= 1; });
     EXPECT_EQ(read_header(dir).status, FeedbackStatus::busy);
   }
   const FeedbackResult result = read_header(dir);
@@ -143,6 +144,99 @@ TEST(FeedbackFile, CopiesAreConsistentWhileAnotherProcessWrites) {
   EXPECT_EQ(status, 0);
   ASSERT_TRUE(reader.read(*copy).ok());
   EXPECT_EQ(copy->to_kernel, 2000u);
+}
+
+// Everything that others can do to the file ends with a good one at the next write; counters go on.
+TEST(FeedbackFile, WhatOthersDoToItIsMended) {
+  const std::vector<std::pair<const char*, std::function<void(const std::filesystem::path&)>>> all = {
+      {"truncated", [](const auto& file) { std::filesystem::resize_file(file, 0); }},
+      {"cut in the middle", [](const auto& file) { std::filesystem::resize_file(file, 1000); }},
+      {"removed", [](const auto& file) { std::filesystem::remove(file); }},
+      {"directory removed", [](const auto& file) { std::filesystem::remove_all(file.parent_path()); }},
+      {"replaced",
+       [](const auto& file) {
+         std::filesystem::remove(file);
+         std::ofstream(file) << "something else";
+       }},
+      {"a FIFO",
+       [](const auto& file) {
+         std::filesystem::remove(file);
+         ASSERT_EQ(mkfifo(file.c_str(), 0600), 0);
+       }},
+      {"overwritten", [](const auto& file) {
+         std::fstream(file, std::ios::in | std::ios::out) << std::string(sizeof(FeedbackHeader) + 999, 'x');
+       }}};
+  for (const auto& [what, spoil] : all) {
+    SCOPED_TRACE(what);
+    TempDir dir;
+    const auto run_dir = dir.path() / "run";
+    FeedbackWriter writer(run_dir, "test");
+    writer.begin().backends[7].packets_in = 70;
+    writer.begin().header.worker_count = 1;
+    writer.end();
+    const uint64_t epoch = writer.view().header.epoch;
+    spoil(run_dir / kFeedbackFile);
+    writer.begin().drops[3] = 33;
+    writer.end();
+    auto copy = std::make_unique<Feedback>();
+    const FeedbackResult result = FeedbackReader(run_dir).read(*copy);
+    ASSERT_TRUE(result.ok()) << result.text;
+    EXPECT_TRUE(result.writer_alive);
+    EXPECT_EQ(copy->header.epoch, epoch) << "the same dataplane";
+    EXPECT_EQ(copy->backends[7].packets_in, 70u);
+    EXPECT_EQ(copy->drops[3], 33u);
+    EXPECT_EQ(copy->header.sequence % 2, 0u);
+    writer.end();
+    EXPECT_EQ(writer.trouble(), "");
+  }
+}
+
+TEST(FeedbackFile, WhatCannotBeMendedIsToldAndTriedAgain) {
+  TempDir dir;
+  const auto run_dir = dir.path() / "run";
+  FeedbackWriter writer(run_dir, "test");
+  std::filesystem::remove_all(run_dir);
+  std::ofstream(run_dir) << "in the way";
+  writer.end();
+  EXPECT_NE(writer.trouble().find("run directory"), std::string::npos) << writer.trouble();
+  std::filesystem::remove(run_dir);
+  for (int i = 0; i < 1000 && !std::filesystem::exists(run_dir / kFeedbackFile); ++i) {
+    usleep(10'000);
+    writer.end();
+  }
+  FeedbackHeader header;
+  EXPECT_TRUE(FeedbackReader(run_dir).read_header(header).ok());
+}
+
+TEST(FeedbackFile, WritesWhatIsUsed) {
+  TempDir dir;
+  FeedbackWriter writer(dir.path(), "test");
+  Feedback& feedback = writer.begin();
+  feedback.header.port_count = 1;
+  for (auto& port : feedback.ports) port.rx_packets = 5;
+  for (auto& service : feedback.services) service.flows = 6;
+  for (auto& backend : feedback.backends) backend.flows = 7;
+  writer.end({.services = 2, .backends = 3});
+  auto copy = std::make_unique<Feedback>();
+  ASSERT_TRUE(FeedbackReader(dir.path()).read(*copy).ok());
+  EXPECT_EQ(copy->ports[0].rx_packets, 5u);
+  EXPECT_EQ(copy->ports[1].rx_packets, 0u);
+  EXPECT_EQ(copy->services[1].flows, 6u);
+  EXPECT_EQ(copy->services[2].flows, 0u);
+  EXPECT_EQ(copy->backends[2].flows, 7u);
+  EXPECT_EQ(copy->backends[3].flows, 0u);
+}
+
+TEST(FeedbackFile, AnotherDataplanesFileIsNotTakenAway) {
+  TempDir dir;
+  FeedbackWriter first(dir.path(), "first");
+  std::filesystem::remove(dir.path() / kFeedbackFile);
+  FeedbackWriter second(dir.path(), "second");
+  first.end();
+  EXPECT_NE(first.trouble().find("made it anew"), std::string::npos) << first.trouble();
+  FeedbackHeader header;
+  ASSERT_TRUE(FeedbackReader(dir.path()).read_header(header).ok());
+  EXPECT_STREQ(header.version, "second");
 }
 
 TEST(RunDir, UnusableDirectoryIsAClearError) {
