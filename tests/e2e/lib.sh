@@ -77,7 +77,7 @@ check() {
     echo "ok - $description"
   else
     echo "not ok - $description"
-    head -c 2000 <<<"$output" | sed 's/^/#   /'
+    { head -c 2000 <<<"$output"; echo; } | sed 's/^/#   /'
     not_ok=$((not_ok + 1))
   fi
 }
