@@ -68,6 +68,13 @@ wait_for() {
   done
 }
 
+# stop PID...: ends what `client … &` or `on HOST … &` runs (a child of the shell that $! names), and nothing else.
+stop() {
+  local pid
+  for pid; do pkill -TERM -P "$pid"; done
+  wait "$@"
+}
+
 not_ok=0
 # check DESCRIPTION COMMAND...: its output is shown if it fails.
 check() {
