@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <set>
+#include <utility>
 
 #include "control/announce.h"
 #include "control/netlink.h"
@@ -59,15 +60,37 @@ int read_addresses(NetlinkSocket& socket, std::vector<Installed>& result) {
   });
 }
 
-// The interface whose connected network contains the address, else the first.
-int interface_for(const Address& address, std::span<const int> interfaces, std::span<const Installed> known) {
-  for (const Installed& other : known) {
-    const bool is_network = other.length < (other.address.is_v4() ? 32 : 128);
-    const bool is_asked = std::find(interfaces.begin(), interfaces.end(), other.ifindex) != interfaces.end();
-    // Two addresses are in one network if their first bits are the same; host bits do not matter to contains.
-    if (is_network && is_asked && Prefix{other.address, other.length}.contains(address)) return other.ifindex;
+// The interfaces with the longest connected network that contains the address, in the order of `interfaces`.
+std::vector<int> homes_of(const Address& address, std::span<const int> interfaces,
+                          std::span<const Installed> known) {
+  std::vector<int> homes;
+  int longest = -1;
+  for (const int ifindex : interfaces) {
+    for (const Installed& other : known) {
+      const bool is_network = other.length < (other.address.is_v4() ? 32 : 128);
+      // Two addresses are in one network if their first bits are the same; host bits do not matter to
+      // contains.
+      if (other.ifindex != ifindex || !is_network || other.length < longest ||
+          !Prefix{other.address, other.length}.contains(address))
+        continue;
+      if (other.length > longest) homes.clear();
+      longest = other.length;
+      if (homes.empty() || homes.back() != ifindex) homes.push_back(ifindex);
+    }
   }
-  return interfaces.front();
+  return homes;
+}
+
+// The first of `preferred` that is a candidate, else the first candidate: nothing moves without need.
+int choose(std::span<const int> candidates, std::span<const int> preferred) {
+  for (const int ifindex : preferred)
+    if (std::find(candidates.begin(), candidates.end(), ifindex) != candidates.end()) return ifindex;
+  return candidates.front();
+}
+
+std::string name_of(int ifindex) {
+  char name[IF_NAMESIZE] = "";
+  return if_indextoname(static_cast<unsigned>(ifindex), name) ? name : "an interface that is gone";
 }
 
 void put_address(NetlinkRequest& request, const Address& address, int ifindex) {
@@ -106,44 +129,84 @@ int uninstall(NetlinkSocket& socket, const Installed& old) {
 
 Addresses::Addresses(const std::string& instance) : protocol_(protocol_of(instance)) {}
 
-Addresses::Failure Addresses::apply(std::span<const Address> desired,
-                                    std::span<const std::string> interfaces) {
-  auto socket = NetlinkSocket::open(0);
-  if (!socket) return cannot("open a netlink socket", errno);
-  Failure first;
-  const auto note = [&](std::string text) {
-    if (!first) first = std::move(text);
-  };
-
+// One apply(): the kernel's state, and what came of it so far.
+struct Addresses::Run {
+  NetlinkSocket& socket;
   std::vector<int> ports;
-  for (const std::string& name : interfaces) {
-    const auto ifindex = static_cast<int>(if_nametoindex(name.c_str()));
-    if (ifindex != 0) ports.push_back(ifindex);
-    if (ifindex == 0) note("there is no interface '" + name + "' for VIP and NAT addresses: see 'ip link'");
-  }
+  std::map<Address, int> before;  // Addresses::placed_ of the last time
   std::vector<Installed> known;
-  if (const int error = read_addresses(*socket, known); error != 0) return cannot("read addresses", error);
+  Failure first;
 
-  std::set<Address> missing(desired.begin(), desired.end());
-  const std::set<Address> wanted = missing;
-  for (const Installed& old : known) {
-    missing.erase(old.address);
-    if (old.protocol != protocol_ || wanted.contains(old.address)) continue;
-    if (const int error = uninstall(*socket, old); error != 0)
+  void note(std::string text) {
+    if (!first) first = std::move(text);
+  }
+  void remove(const Installed& old) {
+    if (const int error = uninstall(socket, old); error != 0)
       note(cannot("remove the address " + to_string(old.address), error));
   }
-  for (const Address& address : missing) {
-    if (ports.empty()) {
-      note("no interface to install " + to_string(address) + " on: name the ports of 'dataplane' that exist");
-      break;
-    }
-    const int ifindex = interface_for(address, ports, known);
-    const int error = install(*socket, address, ifindex, protocol_);
-    if (error != 0 && error != EEXIST) note(cannot("install the address " + to_string(address), error));
-    // Without carrier nobody hears it, and then nobody has an old entry to mend, either.
-    if (error == 0) announce(address, ifindex);
+};
+
+void Addresses::place(Run& run, const Address& address) {
+  std::vector<Installed> ours;
+  std::vector<int> preferred;
+  bool is_others = false;
+  for (const Installed& one : run.known) {
+    if (one.address != address) continue;
+    is_others |= one.protocol != protocol_;
+    if (one.protocol != protocol_) continue;
+    ours.push_back(one);
+    preferred.push_back(one.ifindex);
   }
-  return first;
+  if (is_others && ours.empty()) return;
+  // An IPv6 interface that was down for a moment has lost its own address, too: ours waits there for it.
+  if (const auto last = run.before.find(address); last != run.before.end()) preferred.push_back(last->second);
+  const auto homes = homes_of(address, run.ports, run.known);
+  if (homes.empty()) unconnected_.push_back(address);
+  const int ifindex = choose(homes.empty() ? run.ports : homes, preferred);
+  const bool is_there = std::any_of(ours.begin(), ours.end(), [&](auto& o) { return o.ifindex == ifindex; });
+  if (!is_there) {
+    const int error = install(run.socket, address, ifindex, protocol_);
+    if (error != 0 && error != EEXIST)
+      return run.note(cannot("install the address " + to_string(address), error));
+  }
+  placed_[address] = ifindex;
+  for (const Installed& old : ours)
+    if (old.ifindex != ifindex) run.remove(old);
+  // Without carrier nobody hears it, and then nobody has an old entry to mend, either.
+  if (!is_there) announce(address, ifindex);
+  if (!is_there && ours.empty() && run.before.contains(address))
+    mended_.push_back("put back the address " + to_string(address) + ", which had vanished, on " +
+                      name_of(ifindex));
+  if (!is_there && !ours.empty())
+    mended_.push_back("moved the address " + to_string(address) + " from " + name_of(ours.front().ifindex) +
+                      " to " + name_of(ifindex) + ", where it belongs");
+}
+
+Addresses::Failure Addresses::apply(std::span<const Address> desired,
+                                    std::span<const std::string> interfaces) {
+  mended_.clear();
+  unconnected_.clear();
+  auto socket = NetlinkSocket::open(0);
+  if (!socket) return cannot("open a netlink socket", errno);
+  Run run{*socket, {}, std::exchange(placed_, {}), {}, {}};
+  for (const std::string& name : interfaces) {
+    const auto ifindex = static_cast<int>(if_nametoindex(name.c_str()));
+    if (ifindex != 0) run.ports.push_back(ifindex);
+    if (ifindex == 0)
+      run.note("there is no interface '" + name + "' for VIP and NAT addresses: see 'ip link'");
+  }
+  if (const int error = read_addresses(*socket, run.known); error != 0)
+    return cannot("read addresses", error);
+
+  const std::set<Address> wanted(desired.begin(), desired.end());
+  for (const Installed& old : run.known)
+    if (old.protocol == protocol_ && !wanted.contains(old.address)) run.remove(old);
+  if (run.ports.empty() && !wanted.empty())
+    run.note("no interface to install " + to_string(*wanted.begin()) +
+             " on: name the ports of 'dataplane' that exist");
+  if (run.ports.empty()) return run.first;
+  for (const Address& address : wanted) place(run, address);
+  return run.first;
 }
 
 Addresses::Failure Addresses::remove_all() {

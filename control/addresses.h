@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,10 +25,19 @@ class Addresses {
 
   // Makes the installed addresses equal to `desired`: /32 and /128, no duplicate address detection, no prefix
   // route, never chosen as a source address (IPv6: deprecated). Each goes to the interface of `interfaces`
-  // whose connected network contains it, else to the first one. What is there already, ours or the
-  // administrator's, is left alone; new ones are announced (gratuitous ARP, unsolicited neighbour
-  // advertisement). Goes on after a failure and returns the first.
+  // with the longest connected network that contains it, else it stays on the one where it is or was last,
+  // else it goes to the first one. One of ours on another interface is moved: first there, then no longer
+  // here. What the administrator installed is left alone. New and moved ones are announced (gratuitous ARP,
+  // unsolicited neighbour advertisement). Goes on after a failure and returns the first. Cheap if nothing is
+  // to do.
   Failure apply(std::span<const Address> desired, std::span<const std::string> interfaces);
+
+  // What the last apply() mended, for the log: addresses that were moved, and those that had vanished since
+  // the apply() before.
+  const std::vector<std::string>& mended() const { return mended_; }
+
+  // Of the last apply(): those in no connected network of the interfaces, so that nobody there asks for them.
+  const std::vector<Address>& unconnected() const { return unconnected_; }
 
   // Removes all of ours from all interfaces.
   Failure remove_all();
@@ -36,7 +46,13 @@ class Addresses {
   std::vector<Address> installed() const;
 
  private:
+  struct Run;
+  void place(Run& run, const Address& address);
+
   uint8_t protocol_;
+  std::map<Address, int> placed_;  // ours, and the ifindex where the last apply() left them
+  std::vector<std::string> mended_;
+  std::vector<Address> unconnected_;
 };
 
 }  // namespace portico

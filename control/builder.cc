@@ -81,7 +81,7 @@ void Builder::recover(const Snapshot& snapshot) {
   for (const auto& pool : snapshot.pools) {
     if (!pool.lookup) continue;
     const auto slots = pool.lookup->records<uint16_t>();
-    pools_[pool.pool().id].last_usable = {slots.begin(), slots.end()};
+    pools_[pool.pool().id].last_usable.recover({slots.begin(), slots.end()});
   }
 }
 
@@ -118,9 +118,11 @@ TableContent::Pool Builder::build_pool(const BuildInput& input, const PoolConfig
   const uint16_t id = input.ids.pool(pool.name);
   PoolMemory& memory = pools_[id];
   const auto all = candidates(input, pool);
-  memory.decision = decide_pool(pool, all, memory.last_usable);
+  const uint64_t window_ns = keep_last_window_ns(pool);
+  memory.decision = decide_pool(pool, all, memory.last_usable.kept(input.now_ns, window_ns));
   const PoolDecision& decision = memory.decision;
-  if (decision.state == PoolState::normal) memory.last_usable = decision.usable;
+  const bool is_normal = decision.state == PoolState::normal;
+  memory.last_usable.note(is_normal ? decision.usable : std::set<uint16_t>{}, input.now_ns, window_ns);
 
   TableContent::Pool built;
   built.record = pool_record(id, pool.name, decision.disposition(), pool.table_size);

@@ -60,7 +60,7 @@ class Builder {
     bool operator==(const Signature&) const = default;
   };
   struct PoolMemory {
-    std::set<uint16_t> last_usable;  // ids that held slots when the pool was last normal
+    LastUsable last_usable;
     PoolDecision decision;
     Signature signature;
     std::vector<uint16_t> lookup;

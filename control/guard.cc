@@ -122,8 +122,10 @@ Guard::Failure Guard::run(const std::string& commands) {
 
 Guard::Failure Guard::apply(std::span<const Endpoint> listeners, std::span<const NatRange> nat) {
   const std::string sets = sets_text(listeners, nat);
+  was_mended_ = false;
+  if (sets == applied_ && !listed_.empty() && listing() == listed_) return std::nullopt;
+  const bool is_repair = sets == applied_;
   const auto before = dropped();
-  if (before && sets == applied_) return std::nullopt;
   // A table that is not there cannot be deleted, so it is added first; all of it is one transaction.
   const std::string name = "table inet " + table_;
   const std::string counter =
@@ -131,6 +133,8 @@ Guard::Failure Guard::apply(std::span<const Endpoint> listeners, std::span<const
   auto failure =
       run(name + "\ndelete " + name + "\n" + name + " {\n" + counter + sets + chains_text() + "}\n");
   applied_ = failure ? "" : sets;
+  listed_ = failure ? "" : listing();
+  was_mended_ = is_repair && !failure;
   return failure;
 }
 
@@ -138,6 +142,15 @@ Guard::Failure Guard::remove() {
   applied_.clear();
   const std::string name = "table inet " + table_;
   return run(name + "\ndelete " + name + "\n");
+}
+
+// The table in the kernel's words, without its counter's values; "" if it is not there.
+std::string Guard::listing() {
+  if (run("list table inet " + table_ + "\n")) return "";
+  std::string text = nft_ctx_get_output_buffer(context_);
+  const size_t at = text.find("packets ");
+  if (at != std::string::npos) text.erase(at, text.find('\n', at) - at);
+  return text;
 }
 
 std::optional<uint64_t> Guard::dropped() {

@@ -40,8 +40,11 @@ class Guard {
 
   // Guards exactly these: drops TCP to them before the kernel's sockets see it, and RSTs that the kernel
   // would send from them. One transaction: no packet meets a half-made guard. The same again does nothing,
-  // unless somebody flushed the rules meanwhile; then they come back.
+  // unless somebody changed or flushed the rules meanwhile; then they come back.
   Failure apply(std::span<const Endpoint> listeners, std::span<const NatRange> nat);
+
+  // True if the last apply() found rules of this object's changed or gone, and put them back.
+  bool was_mended() const { return was_mended_; }
 
   // Removes the table; well if there is none.
   Failure remove();
@@ -55,10 +58,13 @@ class Guard {
  private:
   Failure open();
   Failure run(const std::string& commands);
+  std::string listing();
 
   std::string table_;
   nft_ctx* context_ = nullptr;
   std::string applied_;  // the sets' text of the last apply
+  std::string listed_;   // the whole table as the kernel had it after that
+  bool was_mended_ = false;
 };
 
 }  // namespace portico

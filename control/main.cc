@@ -16,6 +16,7 @@
 #include <string>
 #include <utility>
 
+#include "contract/run_dir.h"
 #include "control/api/api.h"
 #include "control/api/http_server.h"
 #include "control/config.h"
@@ -32,6 +33,7 @@ constexpr const char* kUsage =
     "  --metrics ADDR:PORT  also serve /metrics over TCP, on a loopback address\n"
     "  --check              check the configuration, print what is wrong, change nothing\n"
     "  --cleanup            remove the addresses and the guard that control installed, then end\n"
+    "  --force              with --cleanup: even while control or the dataplane runs\n"
     "  --log-level LEVEL    debug, info, warn or error (default info)\n"
     "  --version            print the version\n"
     "SIGHUP reads the configuration again. SIGTERM ends control; the dataplane goes on.\n";
@@ -40,7 +42,7 @@ struct Options {
   ServiceOptions service{
       .config_path = "/etc/portico/portico.yaml", .run_dir = "/run/portico", .state_dir = ""};
   std::string metrics, log_level = "info";
-  bool check = false, cleanup = false, version = false, help = false;
+  bool check = false, cleanup = false, force = false, version = false, help = false;
 };
 
 std::optional<Options> parse_options(int argc, char** argv) {
@@ -51,6 +53,7 @@ std::optional<Options> parse_options(int argc, char** argv) {
                                  {"log-level", required_argument, nullptr, 'l'},
                                  {"check", no_argument, nullptr, 'k'},
                                  {"cleanup", no_argument, nullptr, 'x'},
+                                 {"force", no_argument, nullptr, 'f'},
                                  {"version", no_argument, nullptr, 'v'},
                                  {"help", no_argument, nullptr, 'h'},
                                  {}};
@@ -70,6 +73,8 @@ std::optional<Options> parse_options(int argc, char** argv) {
       options.check = true;
     else if (c == 'x')
       options.cleanup = true;
+    else if (c == 'f')
+      options.force = true;
     else if (c == 'v')
       options.version = true;
     else if (c == 'h')
@@ -81,7 +86,29 @@ std::optional<Options> parse_options(int argc, char** argv) {
   return options;
 }
 
-int clean_up(const Config& config) {
+// "portico-control (pid 12) and portico-dataplane (pid 34)" of those that are alive; "" if none is.
+std::string alive_on(const std::string& run_dir) {
+  std::string text;
+  const auto append = [&](const char* name, const WriterState& writer) {
+    if (!writer.alive) return;
+    if (!text.empty()) text += " and ";
+    text += name;
+    if (writer.pid != 0) text += " (pid " + std::to_string(writer.pid) + ")";
+  };
+  append("portico-control", table_writer(run_dir));
+  append("portico-dataplane", feedback_writer(run_dir));
+  return text;
+}
+
+int clean_up(const Config& config, const std::string& run_dir, bool force) {
+  const std::string alive = alive_on(run_dir);
+  if (!alive.empty() && !force) {
+    std::fprintf(stderr,
+                 "portico-control: nothing was removed: %s still on %s; end the dataplane, then control, and "
+                 "try again, or use --force\n",
+                 alive.c_str(), run_dir.c_str());
+    return 1;
+  }
   if (const auto error = remove_installed(config.instance)) {
     std::fprintf(stderr, "portico-control: %s\n", error->c_str());
     return 1;
@@ -189,7 +216,7 @@ int main_of(int argc, char** argv) {
   std::fputs(format_messages(loaded, options->service.config_path).c_str(), stderr);
   if (!loaded.config) return 1;
   if (options->check) return 0;
-  if (options->cleanup) return clean_up(*loaded.config);
+  if (options->cleanup) return clean_up(*loaded.config, options->service.run_dir, options->force);
   std::signal(SIGPIPE, SIG_IGN);
   return run(*options, loaded);
 }

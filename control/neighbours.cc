@@ -49,6 +49,7 @@ struct Neighbours::Cache {
   KernelCache kernel;
   std::set<Address> in_use;
   bool routes_are_stale = false, all_is_stale = false;
+  bool addresses_are_news = false;
 
   Cache(NetlinkSocket for_news, NetlinkSocket for_questions)
       : news(std::move(for_news)), questions(std::move(for_questions)) {}
@@ -125,12 +126,14 @@ bool Neighbours::Cache::take(const nlmsghdr* message) {
     case RTM_DELLINK: {
       const bool changed = kernel.take_link(message);
       routes_are_stale |= changed;
+      addresses_are_news |= changed;
       return changed;
     }
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:
       return kernel.take_neighbour(message);
     default:  // routes, and addresses, which bring and take routes
+      addresses_are_news |= message->nlmsg_type == RTM_NEWADDR || message->nlmsg_type == RTM_DELADDR;
       routes_are_stale = true;
       return false;
   }
@@ -273,12 +276,13 @@ void Neighbours::process() {
     cache.all_is_stale = true;
   if (cache.all_is_stale) {
     changed = true;
-    cache.routes_are_stale = true;
+    cache.routes_are_stale = cache.addresses_are_news = true;
     for (int attempt = 0; attempt < kDumpAttempts && cache.all_is_stale; ++attempt)
       cache.all_is_stale = cache.read_links() != 0 || cache.read_neighbours() != 0;
   }
   if (cache.routes_are_stale && cache.kernel.routes.size() <= kSmallTable) changed |= cache.read_routes();
   if (changed) ++version_;
+  if (std::exchange(cache.addresses_are_news, false)) ++addresses_version_;
 }
 
 std::optional<Link> Neighbours::link(const std::string& name) const {

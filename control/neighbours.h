@@ -75,6 +75,9 @@ class Neighbours {
   // Grows whenever anything that next_hop or routes_for_ports would answer may have changed.
   uint64_t version() const { return version_; }
 
+  // Grows whenever an address or a link of the host may have come, gone or changed.
+  uint64_t addresses_version() const { return addresses_version_; }
+
   std::optional<Link> link(const std::string& name) const;
 
   // The way to `destination` by the main table: longest prefix, then lowest metric, then the first usable hop
@@ -108,6 +111,7 @@ class Neighbours {
   explicit Neighbours(std::unique_ptr<Cache> cache);
   std::unique_ptr<Cache> cache_;
   uint64_t version_ = 1;
+  uint64_t addresses_version_ = 1;
 };
 
 }  // namespace portico

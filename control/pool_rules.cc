@@ -2,6 +2,7 @@
 #include "control/pool_rules.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace portico {
 namespace {
@@ -75,6 +76,36 @@ PoolDisposition PoolDecision::disposition() const {
   if (state == PoolState::reset) return PoolDisposition::reset;
   if (state == PoolState::drop) return PoolDisposition::drop;
   return PoolDisposition::serve;
+}
+
+uint64_t keep_last_window_ns(const PoolConfig& pool) {
+  std::chrono::nanoseconds window{0};
+  for (const CheckConfig& check : pool.checks)
+    window = std::max<std::chrono::nanoseconds>(window, 2 * (check.interval * check.fall + check.timeout));
+  return static_cast<uint64_t>(window.count());
+}
+
+void LastUsable::note(const std::set<uint16_t>& usable, uint64_t now_ns, uint64_t window_ns) {
+  if (usable.empty()) {
+    kept_ = kept(now_ns, window_ns);
+    current_.clear();
+    left_.clear();
+    return;
+  }
+  // What was kept had the flows until now.
+  for (const uint16_t id : current_.empty() ? kept_ : current_) left_[id] = now_ns;
+  std::erase_if(left_, [&](const auto& entry) {
+    return usable.contains(entry.first) || entry.second + window_ns < now_ns;
+  });
+  current_ = usable;
+}
+
+std::set<uint16_t> LastUsable::kept(uint64_t now_ns, uint64_t window_ns) const {
+  if (current_.empty()) return kept_;
+  std::set<uint16_t> ids = current_;
+  for (const auto& [id, until_ns] : left_)
+    if (until_ns + window_ns >= now_ns) ids.insert(id);
+  return ids;
 }
 
 PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& backends,

@@ -5,9 +5,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "contract/layout.h"
@@ -51,7 +53,33 @@ struct PoolDecision {
   PoolDisposition disposition() const;
 };
 
-// `last_usable`: the ids that held slots when the pool was last `normal`. If none of them may be used any
+// For how long before a pool's last failure a backend must have been without slots to be left out by
+// keep-last, in ns: twice what the pool's slowest check may take to see a failure. Backends that fail by one
+// cause are seen to fail this far apart.
+uint64_t keep_last_window_ns(const PoolConfig& pool);
+
+// What keep-last keeps: the backends that were usable shortly before a pool lost the last one. Which of
+// several that fail together falls last is an accident, and must not send everything there.
+class LastUsable {
+ public:
+  // Takes over from an earlier control the ids that hold slots.
+  void recover(std::set<uint16_t> ids) { current_ = std::move(ids); }
+
+  // From `now_ns` (CLOCK_MONOTONIC, never less than before) on, `usable` takes the flows; empty: the pool is
+  // not normal.
+  void note(const std::set<uint16_t>& usable, uint64_t now_ns, uint64_t window_ns);
+
+  // While the pool is normal: what would be kept if it lost all at `now_ns`. Else what is kept, as it was
+  // when that happened.
+  std::set<uint16_t> kept(uint64_t now_ns, uint64_t window_ns) const;
+
+ private:
+  std::set<uint16_t> current_;         // empty: not normal
+  std::set<uint16_t> kept_;            // while not normal
+  std::map<uint16_t, uint64_t> left_;  // while normal: who took flows before, and until when
+};
+
+// `last_usable`: what keep-last keeps, as LastUsable says. If none of them may be used any
 // more (they were removed, weighed 0, drained or held), keep-last falls back to every active backend, then to
 // drained ones: a guess is better than a refusal. Held backends are never used.
 PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& backends,

@@ -59,7 +59,8 @@ Service::Impl::Impl(boost::asio::io_context& context, ServiceOptions with)
       state_dir(options.state_dir.empty() ? options.run_dir : options.state_dir),
       operators(state_dir + "/operator.json"),
       watch(options.run_dir, log_event),
-      publish_timer(context) {}
+      publish_timer(context),
+      keep_host_timer(context) {}
 
 Service::Impl::~Impl() {
   if (health) {
@@ -163,6 +164,7 @@ StatusView Service::Impl::view() const {
                   .watch = watch,
                   .warnings = config_warnings};
   view.warnings.insert(view.warnings.end(), routing_warnings.begin(), routing_warnings.end());
+  view.warnings.insert(view.warnings.end(), placement_warnings.begin(), placement_warnings.end());
   for (const auto* text : {&storage_warning, &host_warning, &publish_error, &table_error})
     if (!text->empty()) view.warnings.push_back(*text);
   return view;

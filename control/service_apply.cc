@@ -74,8 +74,26 @@ std::optional<std::string> Service::Impl::install(const Config& next, const Conf
   const auto first = guard->apply(before ? both(listeners, listeners_of(*before)) : listeners,
                                   before ? both(nat, nat_of(*before)) : nat);
   if (first) return first;
-  if (auto error = addresses->apply(addresses_of(next), interfaces_of(next))) return error;
+  if (guard->was_mended())
+    spdlog::warn("put back the guard {}: somebody had changed its rules", guard->table());
+  const auto error = addresses->apply(addresses_of(next), interfaces_of(next));
+  note_host();
+  if (error) return error;
   return before ? guard->apply(listeners, nat) : std::nullopt;
+}
+
+// What the last round of addresses found, for the log and the status.
+void Service::Impl::note_host() {
+  for (const auto& text : addresses->mended()) spdlog::warn("{}", text);
+  std::vector<std::string> warnings;
+  for (const Address& address : addresses->unconnected())
+    warnings.push_back("address " + to_string(address) +
+                       " is in no connected network of dataplane.ports: only what is routed here reaches it; "
+                       "see `ip addr`");
+  for (const auto& text : warnings)
+    if (std::find(placement_warnings.begin(), placement_warnings.end(), text) == placement_warnings.end())
+      spdlog::warn("{}", text);
+  placement_warnings = std::move(warnings);
 }
 
 std::optional<std::string> Service::Impl::apply(Config next, std::string effective_text) {

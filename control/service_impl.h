@@ -52,6 +52,7 @@ struct Service::Impl {
   void recover();
   std::optional<std::string> apply(Config next, std::string effective_text);
   std::optional<std::string> install(const Config& next, const Config* before);
+  void note_host();
   void import_health();
   void store_health();
   void schedule_publish();
@@ -66,6 +67,8 @@ struct Service::Impl {
   void tend_table();
   void on_health_change(const std::string& pool, const std::string& backend);
   void wait_for_neighbours();
+  void keep_host();
+  void schedule_keep_host();
   void poll_dataplane();
   void resolve_requested();
   void each_second();
@@ -90,16 +93,15 @@ struct Service::Impl {
   std::unique_ptr<Guard> guard;
   std::unique_ptr<Addresses> addresses;
 
-  std::vector<std::string> config_warnings, routing_warnings;
+  std::vector<std::string> config_warnings, routing_warnings, placement_warnings;
   std::string storage_warning, host_warning, publish_error, table_error;
   std::map<Address, uint64_t> asked_for;  // by the dataplane: when last, CLOCK_MONOTONIC
-  uint64_t seen_neighbours = 0;
+  uint64_t seen_neighbours = 0, seen_addresses = 0;
   std::map<std::pair<std::string, std::string>, HealthState> logged_health;
   uint64_t published_hash = 0;  // of the last published content
-  bool publish_scheduled = false, health_dirty = false;
-  uint64_t seconds = 0;
+  bool publish_scheduled = false, health_dirty = false, keep_host_scheduled = false;
 
-  boost::asio::steady_timer publish_timer;
+  boost::asio::steady_timer publish_timer, keep_host_timer;
   std::optional<boost::asio::posix::stream_descriptor> neighbours_fd;
   std::vector<std::unique_ptr<Ticker>> tickers;
 };

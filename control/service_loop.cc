@@ -20,7 +20,8 @@ constexpr uint64_t kSecondNs = 1'000'000'000;
 constexpr size_t kMaxAskedFor = 2048;
 constexpr uint64_t kForgetAskedNs = 3600 * kSecondNs;
 constexpr uint64_t kAskAgainNs = kSecondNs / 2;
-constexpr uint64_t kGuardEverySeconds = 10;
+// The host's addresses change in bursts, too. Who takes ours away again and again is not answered faster.
+constexpr auto kHostPause = 200ms;
 
 }  // namespace
 
@@ -83,8 +84,27 @@ void Service::Impl::wait_for_neighbours() {
                               if (error) return;
                               neighbours->process();
                               if (neighbours->version() != seen_neighbours) schedule_publish();
+                              if (neighbours->addresses_version() != seen_addresses) schedule_keep_host();
                               wait_for_neighbours();
                             });
+}
+
+void Service::Impl::schedule_keep_host() {
+  if (keep_host_scheduled) return;
+  keep_host_scheduled = true;
+  keep_host_timer.expires_after(kHostPause);
+  keep_host_timer.async_wait([this](const boost::system::error_code& error) {
+    if (!error) keep_host();
+  });
+}
+
+// Somebody may have flushed the rules or taken an address away, and networks move between interfaces.
+void Service::Impl::keep_host() {
+  keep_host_scheduled = false;
+  seen_addresses = neighbours->addresses_version();
+  const auto error = install(config, nullptr);
+  if (error && host_warning != *error) spdlog::error("{}", *error);
+  host_warning = error.value_or("");
 }
 
 void Service::Impl::poll_dataplane() {
@@ -119,7 +139,6 @@ void Service::Impl::resolve_requested() {
 }
 
 void Service::Impl::each_second() {
-  ++seconds;
   neighbours->tick();
   if (neighbours->version() != seen_neighbours) schedule_publish();
   const uint64_t now = monotonic_ns();
@@ -127,11 +146,7 @@ void Service::Impl::each_second() {
     follow_addresses();
   if (health_dirty) store_health();
   if (!publish_error.empty()) schedule_publish();
-  // Somebody may have flushed the rules or taken an address away.
-  if (seconds % kGuardEverySeconds != 0) return;
-  const auto error = install(config, nullptr);
-  if (error && host_warning != *error) spdlog::error("{}", *error);
-  host_warning = error.value_or("");
+  if (!keep_host_scheduled) keep_host();
 }
 
 }  // namespace portico

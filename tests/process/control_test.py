@@ -7,11 +7,13 @@ usage: control_test.py PORTICO_CONTROL
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -32,6 +34,20 @@ pools:
     check: {{interval: 100ms, fast_interval: 20ms}}
     backends: {{{backends}}}
 """
+# Its NAT address is in no network until the test makes one.
+TWO_PORTS = """
+version: 1
+instance: control-test
+dataplane: {ports: [eth0, eth2]}
+nat: {addresses: [198.18.9.20]}
+services:
+  web: {listen: "198.18.0.10:8080", pool: portals}
+pools:
+  portals:
+    backends: {portal-1: 198.18.1.1}
+"""
+KEEP_LAST_WINDOW_S = 2.5  # 2 * (interval * fall + timeout) is 2.4 s
+F_OFD_SETLK = 37
 TWO = "portal-1: 198.18.1.1, portal-2: 198.18.1.2"
 
 
@@ -74,6 +90,9 @@ class ControlTest(unittest.TestCase):
         run("ip", "link", "set", "eth1", "up")
         run("ip", "addr", "add", "198.18.0.1/24", "dev", "eth0")
         run("ip", "link", "set", "eth0", "up")
+        run("ip", "link", "add", "eth2", "type", "veth", "peer", "name", "eth3")
+        run("ip", "link", "set", "eth3", "up")
+        run("ip", "link", "set", "eth2", "up")
         for n in (1, 2, 3):
             run("ip", "addr", "add", f"198.18.1.{n}/32", "dev", "lo")
 
@@ -92,7 +111,7 @@ class ControlTest(unittest.TestCase):
             self.process.wait()
         for backend in self.backends.values():
             backend.stop()
-        subprocess.run([CONTROL, "--config", self.config, "--cleanup"], capture_output=True)
+        subprocess.run([CONTROL, "--config", self.config, "--run-dir", self.run_dir, "--cleanup"], capture_output=True)
         self.log.seek(0)
         if self._outcome and not self._outcome.success:
             print(self.log.read(), file=sys.stderr)
@@ -149,11 +168,73 @@ class ControlTest(unittest.TestCase):
         self.assertEqual(self.backend("portal-1")["health"], "down")
         self.assertIn("refused", self.backend("portal-1")["reason"])
         self.assertEqual(self.status()["pools"][0]["warnings"], ["no redundancy"])
+        time.sleep(KEEP_LAST_WINDOW_S)  # from now on they have not failed together
         self.backends[2].stop()
         self.wait(lambda: self.status()["pools"][0]["state"] == "kept_last", "kept_last")
         self.wait_shares(0, 1)
         self.backends[1] = Backend("198.18.1.1")
         self.wait_shares(1, 0)
+
+    def test_backends_that_fail_together_are_kept_together(self):
+        self.start()
+        self.wait_shares(0.5, 0.5)
+        self.backends[1].stop()
+        self.backends[2].stop()
+        self.wait(lambda: self.status()["pools"][0]["state"] == "kept_last", "kept_last")
+        self.wait_shares(0.5, 0.5)
+
+    def addresses(self, device):
+        return run("ip", "addr", "show", "dev", device)
+
+    def log_text(self):
+        with open(self.log.name) as f:
+            return f.read()
+
+    def test_addresses_follow_their_network(self):
+        with open(self.config, "w") as f:
+            f.write(TWO_PORTS)
+        self.start()
+        try:
+            self.assertIn("198.18.9.20", self.addresses("eth0"))
+            self.assertTrue(any("198.18.9.20" in w for w in self.status()["warnings"]), self.status()["warnings"])
+            run("ip", "addr", "add", "198.18.9.1/24", "dev", "eth2")
+            self.wait(lambda: "198.18.9.20" in self.addresses("eth2"), "moved")
+            self.wait(lambda: "198.18.9.20" not in self.addresses("eth0"), "no longer where it was")
+            self.wait(lambda: not any("198.18.9.20" in w for w in self.status()["warnings"]), "no warning")
+            self.assertIn("moved the address 198.18.9.20 from eth0 to eth2", self.log_text())
+        finally:
+            subprocess.run(["ip", "addr", "del", "198.18.9.1/24", "dev", "eth2"], check=False)
+
+    def test_what_is_taken_away_comes_back(self):
+        self.start()
+        run("ip", "addr", "del", "198.18.0.10/32", "dev", "eth0")
+        self.wait(lambda: "198.18.0.10" in self.addresses("eth0"), "the address")
+        self.wait(lambda: "put back the address 198.18.0.10" in self.log_text(), "a line in the log")
+        run("nft", "flush", "ruleset")
+        self.wait(lambda: "portico-control-test" in run("nft", "list", "tables"), "the guard")
+        self.wait(lambda: "put back the guard" in self.log_text(), "a line in the log")
+
+    def test_cleanup_leaves_a_living_instance_alone(self):
+        self.start()
+        command = [CONTROL, "--config", self.config, "--run-dir", self.run_dir, "--cleanup"]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn(f"portico-control (pid {self.process.pid})", refused.stderr)
+        self.assertIn("--force", refused.stderr)
+        self.assertIn("198.18.0.10", self.addresses("eth0"))
+        self.assertIn("portico-control-test", run("nft", "list", "tables"))
+        # The lock of a dataplane.
+        self.process.terminate()
+        self.process.wait(20)
+        holder = os.open(self.run_dir + "/feedback", os.O_RDWR | os.O_CREAT, 0o640)
+        fcntl.fcntl(holder, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("portico-dataplane", refused.stderr)
+        self.assertIn("198.18.0.10", self.addresses("eth0"))
+        run(*command, "--force")
+        self.assertNotIn("198.18.0.10", self.addresses("eth0"))
+        os.close(holder)
 
     def test_killed_control_continues_where_it_was(self):
         self.start()

@@ -101,6 +101,66 @@ TEST_F(AddressesTest, FollowsByDifferenceAndTakesOverItsOwn) {
   EXPECT_EQ(installed(other), Texts{"198.18.0.70"});
 }
 
+TEST_F(AddressesTest, MovesToTheInterfaceWhoseNetworkItIsIn) {
+  balancer_->run("ip addr del 2001:db8:1::1/64 dev p1 && ip addr del 198.18.1.1/24 dev p1");
+  Addresses addresses("edge");
+  const Texts vips = {"198.18.1.80", "2001:db8:1::80"};
+  ASSERT_FALSE(apply(addresses, vips));
+  EXPECT_TRUE(shows("p0", "2001:db8:1::80/128"));
+  EXPECT_EQ(addresses.unconnected().size(), 2u);
+
+  balancer_->run("ip addr add 2001:db8:1::1/64 dev p1 nodad && ip addr add 198.18.1.1/24 dev p1");
+  ASSERT_FALSE(apply(addresses, vips));
+  for (const char* moved : {"198.18.1.80/32", "2001:db8:1::80/128"}) {
+    EXPECT_TRUE(shows("p1", moved));
+    EXPECT_FALSE(shows("p0", moved));
+  }
+  EXPECT_TRUE(addresses.unconnected().empty());
+  ASSERT_EQ(addresses.mended().size(), 2u);
+  EXPECT_EQ(addresses.mended()[0], "moved the address 198.18.1.80 from p0 to p1, where it belongs");
+  client_->run("ping -c 1 -W 10 -q 198.18.1.80 > /dev/null");
+  client_->run("ping -c 1 -W 10 -q 2001:db8:1::80 > /dev/null");
+  ASSERT_FALSE(apply(addresses, vips));
+  EXPECT_TRUE(addresses.mended().empty()) << "and then it stays";
+}
+
+TEST_F(AddressesTest, ATakeoverMovesWhatAnEarlierOneMisplaced) {
+  balancer_->run("ip addr del 2001:db8:1::1/64 dev p1");
+  Addresses killed("edge");
+  ASSERT_FALSE(apply(killed, {"2001:db8:1::80"}));
+  balancer_->run("ip addr add 2001:db8:1::1/64 dev p1 nodad");
+  Addresses addresses("edge");
+  ASSERT_FALSE(apply(addresses, {"2001:db8:1::80"}));
+  EXPECT_TRUE(shows("p1", "2001:db8:1::80/128"));
+  EXPECT_FALSE(shows("p0", "2001:db8:1::80/128"));
+}
+
+TEST_F(AddressesTest, TheLongestNetworkCounts) {
+  balancer_->run("ip addr add 2001:db8:1::2/48 dev p0 nodad");
+  Addresses addresses("edge");
+  ASSERT_FALSE(apply(addresses, {"2001:db8:1::80"}));
+  EXPECT_TRUE(shows("p1", "2001:db8:1::80/128"));
+}
+
+TEST_F(AddressesTest, ComesBackWhereItWas) {
+  Addresses addresses("edge");
+  const Texts vips = {"198.18.1.80", "2001:db8:1::80"};
+  ASSERT_FALSE(apply(addresses, vips));
+  EXPECT_TRUE(addresses.mended().empty()) << "new ones are not news";
+  // The kernel takes the IPv6 addresses, the network's own included.
+  balancer_->run("ip link set p1 down && ip addr del 198.18.1.80/32 dev p1");
+  ASSERT_FALSE(apply(addresses, vips));
+  EXPECT_TRUE(shows("p1", "198.18.1.80/32"));
+  EXPECT_TRUE(shows("p1", "2001:db8:1::80/128"));
+  EXPECT_EQ(addresses.unconnected(), (std::vector<Address>{*Address::parse("2001:db8:1::80")}));
+  ASSERT_EQ(addresses.mended().size(), 2u);
+  EXPECT_EQ(addresses.mended()[0], "put back the address 198.18.1.80, which had vanished, on p1");
+  balancer_->run("ip link set p1 up && ip addr add 2001:db8:1::1/64 dev p1 nodad");
+  ASSERT_FALSE(apply(addresses, vips));
+  client_->run("ping -c 1 -W 10 -q 198.18.1.80 > /dev/null");
+  client_->run("ping -c 1 -W 10 -q 2001:db8:1::80 > /dev/null");
+}
+
 TEST_F(AddressesTest, AnnouncesWhatIsNew) {
   const auto open_capture = [&] {
     const int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));

@@ -71,7 +71,7 @@ class BuilderTest : public ::testing::Test {
                                  return it == health_.end() ? BackendView{} : it->second;
                                },
                            .config_version = ++version_,
-                           .now_ns = 1});
+                           .now_ns = now_ns_});
   }
 
   std::filesystem::path dir_;
@@ -83,6 +83,7 @@ class BuilderTest : public ::testing::Test {
   Builder builder_;
   std::map<OperatorState::Key, BackendView> health_;
   uint64_t version_ = 0;
+  uint64_t now_ns_ = 1;
 };
 
 Config two_portals() {
@@ -124,9 +125,27 @@ TEST_F(BuilderTest, MovesSlotsWithHealthAndKeepsTheLastOnes) {
   EXPECT_EQ(BackendDisposition{record.disposition}, BackendDisposition::finish);
   EXPECT_EQ(record.reset_count, 1);
   EXPECT_EQ(record.reset_ports[0], 80);
-  EXPECT_EQ(builder_.next_change_ns(), 1 + 30'000'000'000u);
+  EXPECT_EQ(builder_.next_change_ns(), 1 + 300'000'000'000u);
   health_[{"portals", "portal-2"}] = {.known = true, .unreachable = true};
+  now_ns_ += 60'000'000'000;
   EXPECT_EQ(slots(build(config), second), 4099u) << "the last one that was up keeps the flows";
+  EXPECT_EQ(builder_.decision(ids_.pool("portals"))->state, PoolState::kept_last);
+}
+
+TEST_F(BuilderTest, KeepsAllThatFailTogether) {
+  Config config = two_portals();
+  config.pools[0].checks.push_back({.name = "tcp-80", .port = 80});
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  const BackendView up{.healthy = true, .known = true}, down{.known = true, .unreachable = true};
+  health_[{"portals", "portal-1"}] = health_[{"portals", "portal-2"}] = up;
+  build(config);
+  now_ns_ = 60'000'000'000;
+  health_[{"portals", "portal-1"}] = down;
+  build(config);
+  now_ns_ += 3'000'000;
+  health_[{"portals", "portal-2"}] = down;
+  const auto first = ids_.backend("portals", config.pools[0].backends[0]);
+  EXPECT_NEAR(static_cast<double>(slots(build(config), first)), 4099 / 2, 1);
   EXPECT_EQ(builder_.decision(ids_.pool("portals"))->state, PoolState::kept_last);
 }
 

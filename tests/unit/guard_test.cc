@@ -116,6 +116,24 @@ TEST_F(GuardTest, KeepsServicesFromTheKernelAndNothingElse) {
   for (const int fd : {open4, open6, ssh}) close(fd);
 }
 
+TEST_F(GuardTest, ComesBackWhateverWasTakenFromIt) {
+  const Endpoint listeners[] = {endpoint(kVip, 443), endpoint(kVip6, 443)};
+  const NatRange nat[] = {range(kVip, 2000, 2999), range(kVip6, 2000, 2000)};
+  Guard guard("edge");
+  const auto apply = [&] { in_balancer([&] { ASSERT_FALSE(guard.apply(listeners, nat)); }); };
+  apply();
+  expect_guarded(guard, kVip, 443);
+  apply();
+  EXPECT_FALSE(guard.was_mended()) << "counted packets are no change";
+  for (const char* harm : {"flush ruleset", "flush table inet portico-edge",
+                           "flush set inet portico-edge services4", "delete table inet portico-edge"}) {
+    balancer_->run(std::string("nft ") + harm);
+    apply();
+    EXPECT_TRUE(guard.was_mended()) << harm;
+    expect_guarded(guard, kVip, 443);
+  }
+}
+
 TEST_F(GuardTest, OutlivesItsProcessAndFollowsChanges) {
   const Endpoint both[] = {endpoint(kVip, 443), endpoint(kVip, 80)};
   in_balancer([&] {

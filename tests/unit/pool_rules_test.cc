@@ -71,12 +71,63 @@ TEST(DecidePool, DoesNotCountHeldBackendsForMinHealthy) {
   EXPECT_EQ(decide_pool(pool, {up(1), with(down(2), Admin::held)}, {}).state, PoolState::normal);
 }
 
+TEST(KeepLastWindow, IsTwiceWhatTheSlowestCheckTakes) {
+  using std::chrono::milliseconds;
+  PoolConfig pool;
+  pool.checks = {{.interval = milliseconds(2000), .timeout = milliseconds(1000), .fall = 2},
+                 {.interval = milliseconds(100), .timeout = milliseconds(5000), .fall = 1}};
+  EXPECT_EQ(keep_last_window_ns(pool), 10'200'000'000u);
+}
+
+class KeptLast : public ::testing::Test {
+ protected:
+  static constexpr uint64_t kWindow = 10 * kSecond;
+  void note(const Ids& usable, uint64_t now) { last_.note(usable, now, kWindow); }
+  Ids kept(uint64_t now) { return last_.kept(now, kWindow); }
+  LastUsable last_;
+};
+
+TEST_F(KeptLast, AreAllThatFailedTogetherForAsLongAsAllAreDown) {
+  note({1, 2, 3}, kSecond);
+  note({2, 3}, 100 * kSecond);
+  note({3}, 200 * kSecond);
+  note({}, 200 * kSecond + 5'000'000);
+  EXPECT_EQ(kept(200 * kSecond + 5'000'000), (Ids{2, 3})) << "1 had failed long before";
+  note({}, 900 * kSecond);
+  EXPECT_EQ(kept(900 * kSecond), (Ids{2, 3}));
+}
+
+TEST_F(KeptLast, AreAskedForBeforeTheLossIsNoted) {
+  note({1, 2}, kSecond);
+  note({2}, 100 * kSecond);
+  EXPECT_EQ(kept(100 * kSecond + kWindow), (Ids{1, 2}));
+  EXPECT_EQ(kept(100 * kSecond + kWindow + 1), Ids{2});
+}
+
+TEST_F(KeptLast, OutliveAMomentOfRecovery) {
+  note({1, 2}, kSecond);
+  note({}, 100 * kSecond);
+  note({2}, 200 * kSecond);
+  note({}, 200 * kSecond + 1);
+  EXPECT_EQ(kept(200 * kSecond + 1), (Ids{1, 2})) << "2 was up for a moment, 1 was not yet seen to be";
+  note({2}, 300 * kSecond);
+  note({}, 301 * kSecond + kWindow);
+  EXPECT_EQ(kept(400 * kSecond), Ids{2});
+}
+
+TEST_F(KeptLast, ContinueOverARestart) {
+  last_.recover({1, 2});
+  EXPECT_EQ(kept(kSecond), (Ids{1, 2}));
+  note({}, kSecond);
+  EXPECT_EQ(kept(2 * kSecond), (Ids{1, 2}));
+}
+
 class DecideFlows : public ::testing::Test {
  protected:
   FlowDecision decide(const Candidate& backend, uint64_t now = 101 * kSecond) {
     return decide_flows(pool_, backend, decision_, {80, 443}, now);
   }
-  PoolConfig pool_;
+  PoolConfig pool_{.reset_after = std::chrono::seconds(30)};
   PoolDecision decision_{PoolState::normal, {7}};
 };
 
