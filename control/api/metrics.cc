@@ -211,7 +211,7 @@ void add_pool(const StatusView& view, const PoolConfig& pool, Writer& out) {
     out.add("portico_backend_up", "1 if all checks of the backend pass.", kGauge,
             health && health->healthy ? 1 : 0, labels);
     out.add("portico_backend_share_ratio", "The backend's part of the pool's look-up table.", kGauge,
-            share_of(view, pool_id, id), labels);
+            view.builder.share(pool_id, id), labels);
     out.add("portico_backend_admin_state", "0 active, 1 drained, 2 held.", kGauge,
             static_cast<double>(view.operators.state(pool.name, backend.name)), labels);
     if (id != kNone) out.add_record(kBackendFields, view.watch.feedback().backends[id], labels);
