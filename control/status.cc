@@ -11,6 +11,7 @@
 
 #include "contract/drop_reasons.h"
 #include "contract/run_dir.h"
+#include "control/nat_use.h"
 
 namespace portico {
 namespace {
@@ -61,9 +62,7 @@ json dataplane_json(const StatusView& view) {
                      {"link_up", port.link_up != 0},
                      {"queues", port.queues},
                      {"rx_missed", port.rx_missed}});
-  uint64_t nat_ports = 0;  // of the fullest worker: each has its own part of the ports
-  for (const auto& worker : std::span(feedback.workers).first(header.worker_count))
-    nat_ports = std::max(nat_ports, worker.nat_ports_used);
+  const NatUse nat = nat_use(view.config, view.ids, feedback);
   const auto wrong = view.watch.warnings();
   const bool there = view.watch.result().ok() && view.watch.result().writer_alive;
   return {{"state", there ? to_string(DataplaneState{header.state}) : "absent"},
@@ -73,8 +72,9 @@ json dataplane_json(const StatusView& view) {
           {"version", std::string(name_of(header.version))},
           {"started_ms", header.start_realtime_ns / 1'000'000},
           {"workers", workers_json(view)},
-          {"nat_ports_used", nat_ports},
-          {"nat_ports_total", header.nat_ports_total},
+          {"nat_ports_used", nat.used},
+          {"nat_ports_total", nat.total},
+          {"nat_fullest", nat.backend},
           {"ports", ports}};
 }
 

@@ -9,6 +9,7 @@
 
 #include "contract/drop_reasons.h"
 #include "contract/run_dir.h"
+#include "control/nat_use.h"
 
 namespace portico {
 namespace {
@@ -167,8 +168,11 @@ void add_dataplane(const StatusView& view, Writer& out) {
           seconds(header.start_realtime_ns));
   out.add("portico_table_refusals_total", "Table generations that the dataplane refused.", kCounter,
           static_cast<double>(header.refused_count));
-  out.add("portico_nat_ports", "NAT ports per backend endpoint.", kGauge,
+  const NatUse nat = nat_use(view.config, view.ids, feedback);
+  out.add("portico_nat_ports", "NAT ports per backend endpoint, over both families.", kGauge,
           static_cast<double>(header.nat_ports_total));
+  out.add("portico_nat_fullest_ratio", "Part of its NAT ports that the fullest backend uses.", kGauge,
+          nat.total == 0 ? 0 : static_cast<double>(nat.used) / static_cast<double>(nat.total));
   out.add("portico_tsc_hertz", "CPU cycles per second of the worker's cycle counters.", kGauge,
           static_cast<double>(header.tsc_hz));
   out.add("portico_kernel_packets_total", "Packets handed to the kernel.", kCounter,
