@@ -250,6 +250,10 @@ class ControlTest(unittest.TestCase):
             self.assertEqual(request(self.socket(), "POST", "/v1/backends/-/portal-1/drain", body)[0], 400, body)
         self.assertEqual(request(self.socket(), "GET", "", raw=b"\x00\x01\r\n\r\n")[0], 400)
         self.assertTrue(self.answers())
+        for why in ("x" * 257, "one\ntwo", "\x1b[2J", "\x7f", "\u009b2J"):
+            status, answer = self.post("/v1/backends/-/portal-1/drain", json.dumps({"why": why}).encode())
+            self.assertEqual((status, "`why`" in answer["error"]), (400, True), repr(why))
+        self.assertEqual(self.backend("portal-1")["admin"], "active")
 
     def test_metrics_and_drops_name_every_reason(self):
         self.start()

@@ -99,6 +99,20 @@ TEST(CliStatus, AdministrativeStatesAreExplained) {
 }
 
 TEST(CliStatus, EmptyAnswerIsShown) {
+TEST(CliStatus, TextsOfOthersDoNotCommandTheTerminal) {
+  json status = two_portals();
+  json& backend = status["pools"][0]["backends"][1];
+  backend.update({{"admin", "held"},
+                  {"admin_who", ""},
+                  {"admin_why", "one\ntwo\x1b[2J\xc2\x9b"},
+                  {"admin_since_ms", 0}});
+  status["warnings"] = {"three\rfour"};
+  const std::string text = status_text(status, kPlain);
+  EXPECT_NE(text.find("2/2 checks   held: one\\x0atwo\\x1b[2J\\x9b\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("! three\\x0dfour\n"), std::string::npos) << text;
+}
+
+TEST(CliStatus, EmptyAnswerIsShown) {
   EXPECT_NE(status_text(json::object(), kPlain).find("DATAPLANE DOWN"), std::string::npos);
 }
 
