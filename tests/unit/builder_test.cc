@@ -130,7 +130,7 @@ TEST_F(BuilderTest, MovesSlotsWithHealthAndKeepsTheLastOnes) {
   EXPECT_EQ(BackendDisposition{record.disposition}, BackendDisposition::finish);
   EXPECT_EQ(record.reset_count, 1);
   EXPECT_EQ(record.reset_ports[0], 80);
-  EXPECT_EQ(builder_.next_change_ns(), 1 + 30'000'000'000u);
+  EXPECT_EQ(builder_.next_change_ns(), 1 + 300'000'000'000u);
   health_[{"portals", "portal-2"}] = {.known = true, .unreachable = true};
   EXPECT_EQ(slots(build(config), second), 4099u) << "the last one that was up keeps the flows";
   EXPECT_EQ(builder_.decision(ids_.pool("portals"))->state, PoolState::kept_last);
