@@ -90,6 +90,14 @@ const PoolDecision* Builder::decision(uint16_t pool) const {
   return it == pools_.end() ? nullptr : &it->second.decision;
 }
 
+double Builder::share(uint16_t pool, uint16_t backend) const {
+  const auto memory = pools_.find(pool);
+  if (memory == pools_.end()) return 0;
+  const auto slots = memory->second.slots.find(backend);
+  if (slots == memory->second.slots.end()) return 0;
+  return static_cast<double>(slots->second) / static_cast<double>(memory->second.lookup.size());
+}
+
 void Builder::note_change(std::optional<uint64_t> at_ns) {
   if (at_ns && (!next_change_ns_ || *at_ns < *next_change_ns_)) next_change_ns_ = at_ns;
 }
@@ -141,6 +149,8 @@ TableContent::Pool Builder::build_pool(const BuildInput& input, const PoolConfig
     for (const auto& [name, backend_id, weight] : signature.members)
       members.push_back({name, backend_id, weight});
     memory.lookup = build_lookup(members, pool.table_size, HashKey{{signature.key[0], signature.key[1]}});
+    memory.slots.clear();
+    for (const uint16_t backend_id : memory.lookup) ++memory.slots[backend_id];
     memory.signature = std::move(signature);
   }
   built.lookup = memory.lookup;

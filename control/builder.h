@@ -48,6 +48,8 @@ class Builder {
 
   // What was decided for a pool; for status. nullptr: never built.
   const PoolDecision* decision(uint16_t pool) const;
+  // A backend's part of its pool's look-up table, 0..1. Counted when the look-up table was built.
+  double share(uint16_t pool, uint16_t backend) const;
   // As the last build() returned it.
   const TableContent& content() const { return content_; }
 
@@ -64,6 +66,7 @@ class Builder {
     PoolDecision decision;
     Signature signature;
     std::vector<uint16_t> lookup;
+    std::map<uint16_t, uint32_t> slots;  // of `lookup`, by backend
   };
 
   TableContent::Pool build_pool(const BuildInput& input, const PoolConfig& pool);

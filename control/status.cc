@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <span>
 
 #include "contract/drop_reasons.h"
 #include "contract/run_dir.h"
+#include "control/nat_use.h"
 
 namespace portico {
 namespace {
@@ -60,9 +62,7 @@ json dataplane_json(const StatusView& view) {
                      {"link_up", port.link_up != 0},
                      {"queues", port.queues},
                      {"rx_missed", port.rx_missed}});
-  uint64_t nat_ports = 0;  // of the fullest worker: each has its own part of the ports
-  for (const auto& worker : std::span(feedback.workers).first(header.worker_count))
-    nat_ports = std::max(nat_ports, worker.nat_ports_used);
+  const NatUse nat = nat_use(view.config, view.ids, feedback);
   const auto wrong = view.watch.warnings();
   const bool there = view.watch.result().ok() && view.watch.result().writer_alive;
   return {{"state", there ? to_string(DataplaneState{header.state}) : "absent"},
@@ -72,8 +72,9 @@ json dataplane_json(const StatusView& view) {
           {"version", std::string(name_of(header.version))},
           {"started_ms", header.start_realtime_ns / 1'000'000},
           {"workers", workers_json(view)},
-          {"nat_ports_used", nat_ports},
-          {"nat_ports_total", header.nat_ports_total},
+          {"nat_ports_used", nat.used},
+          {"nat_ports_total", nat.total},
+          {"nat_fullest", nat.backend},
           {"ports", ports}};
 }
 
@@ -95,14 +96,16 @@ double bits(const Rate& in, const Rate& out) {
   return rounded((in.per_second() + out.per_second()) * kBitsPerByte);
 }
 
-StatusLevel level_of(const StatusView& view, const std::string& pool) {
-  if (!view.watch.is_forwarding()) return StatusLevel::unserved;
-  for (const auto& candidate : view.config.pools)
-    if (candidate.name == pool) return pool_condition(view, candidate).level;
-  return StatusLevel::unserved;
+// By name of the pool: many services may use one.
+using Conditions = std::map<std::string, PoolCondition>;
+
+StatusLevel level_of(const StatusView& view, const Conditions& conditions, const std::string& pool) {
+  const auto condition = conditions.find(pool);
+  if (!view.watch.is_forwarding() || condition == conditions.end()) return StatusLevel::unserved;
+  return condition->second.level;
 }
 
-json service_json(const StatusView& view, const ServiceConfig& service) {
+json service_json(const StatusView& view, const Conditions& conditions, const ServiceConfig& service) {
   const uint16_t id = view.ids.service(service);
   json listen = json::array();
   for (const Endpoint& endpoint : service.listen) listen.push_back(endpoint_text(endpoint));
@@ -112,7 +115,7 @@ json service_json(const StatusView& view, const ServiceConfig& service) {
           {"listen", listen},
           {"mode", mode_name(service.mode)},
           {"pool", service.pool},
-          {"level", to_string(level_of(view, service.pool))},
+          {"level", to_string(level_of(view, conditions, service.pool))},
           {"flows", feedback.flows},
           {"new_per_second", rounded(rates.new_flows.per_second())},
           {"bits_per_second", bits(rates.bytes_in, rates.bytes_out)},
@@ -151,7 +154,7 @@ json backend_json(const StatusView& view, const PoolConfig& pool, const BackendC
           {"admin_since_ms", admin.since_ms},
           {"admin_who", admin.who},
           {"admin_why", admin.why},
-          {"share", share_of(view, view.ids.pool(pool.name), id)},
+          {"share", view.builder.share(view.ids.pool(pool.name), id)},
           {"flows", feedback.flows},
           {"new_per_second", rounded(rates.new_flows.per_second())},
           {"bits_per_second", bits(rates.bytes_in, rates.bytes_out)},
@@ -160,8 +163,7 @@ json backend_json(const StatusView& view, const PoolConfig& pool, const BackendC
           {"checks", checks_json(health)}};
 }
 
-json pool_json(const StatusView& view, const PoolConfig& pool) {
-  const PoolCondition condition = pool_condition(view, pool);
+json pool_json(const StatusView& view, const PoolConfig& pool, const PoolCondition& condition) {
   const PoolDecision* decision = view.builder.decision(view.ids.pool(pool.name));
   json backends = json::array();
   for (const auto& backend : pool.backends) backends.push_back(backend_json(view, pool, backend));
@@ -188,15 +190,6 @@ const char* mode_name(Mode mode) {
 std::string endpoint_text(const Endpoint& endpoint) {
   const std::string address = to_string(endpoint.address);
   return (endpoint.address.is_v4() ? address : "[" + address + "]") + ":" + std::to_string(endpoint.port);
-}
-
-double share_of(const StatusView& view, uint16_t pool, uint16_t backend) {
-  for (const auto& built : view.builder.content().pools) {
-    if (built.record.id != pool || built.lookup.empty()) continue;
-    const auto slots = std::count(built.lookup.begin(), built.lookup.end(), backend);
-    return static_cast<double>(slots) / static_cast<double>(built.lookup.size());
-  }
-  return 0;
 }
 
 PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool) {
@@ -226,11 +219,14 @@ PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool) {
 std::string status_json(const StatusView& view) {
   json services = json::array(), pools = json::array(), warnings = view.warnings;
   StatusLevel level = view.watch.is_forwarding() ? StatusLevel::ok : StatusLevel::unserved;
-  for (const auto& service : view.config.services) services.push_back(service_json(view, service));
+  Conditions conditions;
   for (const auto& pool : view.config.pools) {
-    level = std::max(level, pool_condition(view, pool).level);
-    pools.push_back(pool_json(view, pool));
+    const PoolCondition& condition = conditions[pool.name] = pool_condition(view, pool);
+    level = std::max(level, condition.level);
+    pools.push_back(pool_json(view, pool, condition));
   }
+  for (const auto& service : view.config.services)
+    services.push_back(service_json(view, conditions, service));
   for (const auto& text : view.watch.warnings()) warnings.push_back(text);
   if (view.watch.refused() != 0) level = std::max(level, StatusLevel::degraded);
   return dump(

@@ -50,9 +50,6 @@ struct PoolCondition {
 };
 PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool);
 
-// Slots of a backend in its pool's look-up table, 0..1.
-double share_of(const StatusView& view, uint16_t pool, uint16_t backend);
-
 // A name in the words of the configuration.
 const char* mode_name(Mode mode);
 // "198.18.0.1:443" or "[2001:db8::1]:443".

@@ -12,6 +12,7 @@
 #include "contract/run_dir.h"
 #include "control/api/explain.h"
 #include "control/api/metrics.h"
+#include "control/printable.h"
 #include "control/status.h"
 
 namespace portico {
@@ -19,7 +20,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxWhy = 256;  // bytes of an operator's reason that are kept
+constexpr size_t kMaxWhy = 256;  // bytes of an operator's reason
 
 ApiResponse json_response(unsigned status, const json& body) {
   return {status, "application/json", body.dump(2, ' ', false, json::error_handler_t::replace) + "\n"};
@@ -75,7 +76,7 @@ std::optional<CommandBody> parse_command_body(const std::string& text) {
   if (!parsed.is_object()) return std::nullopt;
   for (const auto& [key, value] : parsed.items()) {
     if (key == "why" && value.is_string())
-      body.why = value.get<std::string>().substr(0, kMaxWhy);
+      body.why = value.get<std::string>();
     else if (key == "force" && value.is_boolean())
       body.force = value.get<bool>();
     else
@@ -166,6 +167,10 @@ ApiResponse Api::post_backend(const ApiRequest& request) {
   const auto body = parse_command_body(request.body);
   if (!body)
     return api_error(400, "the body is malformed", R"(send nothing, or {"why": "text", "force": false})");
+  // It stands in the log and on terminals.
+  if (body->why.size() > kMaxWhy || !is_printable(body->why))
+    return api_error(400, "`why` is too long or has control characters",
+                     "write one line of at most 256 bytes");
   const CommandResult result =
       service_.set_admin(path->pool == "-" ? "" : path->pool, path->backend,
                          {.state = *admin,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/api/explain.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "control/api/api.h"
@@ -11,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kUsage = "explain?client=ADDRESS&port=PORT&service=NAME";
+constexpr const char* kUsage = "explain?client=ADDRESS&service=NAME, and &port=PORT for one connection";
 
 // A question that makes sense, or the complaint about it.
 struct Question {
@@ -49,9 +51,6 @@ Question parse_question(const StatusView& view, const std::string& query) {
     const auto port = parse_port(*text);
     if (!port) return failed(400, "`port` is not in 1..65535");
     question.client_port = *port;
-  } else if (question.service->affinity != Affinity::client) {
-    return failed(400,
-                  "`port` is needed: the service chooses a backend for each connection, not for each client");
   }
   const auto wanted = query_value(query, "listen");
   for (const Endpoint& endpoint : question.service->listen) {
@@ -87,6 +86,47 @@ json flow_json(const json& answer) {
           {"nat", nat}};
 }
 
+// A next hop as control has published it.
+json published_hop(const StatusView& view, uint16_t index) {
+  const TableContent& content = view.builder.content();
+  if (index >= content.next_hops.size()) return nullptr;
+  const NextHopRecord& hop = content.next_hops[index];
+  std::string mac;
+  for (const uint8_t byte : hop.mac) mac += fmt::format("{}{:02x}", mac.empty() ? "" : ":", byte);
+  return {{"address", to_string(hop.address)},
+          {"mac", hop.resolved ? mac : ""},
+          {"port", hop.port < content.ports.size() ? std::string(name_of(content.ports[hop.port].name)) : ""},
+          {"vlan", hop.vlan},
+          {"resolved", hop.resolved != 0}};
+}
+
+json next_hop_of(const StatusView& view, uint16_t pool, uint16_t backend, bool is_v4) {
+  for (const auto& built : view.builder.content().pools)
+    if (built.record.id == pool)
+      for (const BackendRecord& record : built.backends)
+        if (record.id == backend) return published_hop(view, is_v4 ? record.next_hop_v4 : record.next_hop_v6);
+  return nullptr;
+}
+
+// Where connections of the client may go, if each chooses for itself.
+json choices_json(const StatusView& view, const Question& question) {
+  json choices = json::array();
+  for (const PoolConfig& pool : view.config.pools) {
+    if (pool.name != question.service->pool) continue;
+    const uint16_t pool_id = view.ids.pool(pool.name);
+    for (const BackendConfig& backend : pool.backends) {
+      const uint16_t id = view.ids.backend(pool.name, backend);
+      const auto health = view.health.status(pool.name, backend.name).value_or(BackendHealth{});
+      choices.push_back({{"name", backend.name},
+                         {"share", view.builder.share(pool_id, id)},
+                         {"health", std::string(to_string(health.state))},
+                         {"admin", to_string(view.operators.state(pool.name, backend.name))},
+                         {"next_hop", next_hop_of(view, pool_id, id, question.client.is_v4())}});
+    }
+  }
+  return choices;
+}
+
 // Why a new connection of the pool goes where it goes.
 std::string why_by_pool(const StatusView& view, const std::string& pool) {
   const PoolDecision* decision = view.builder.decision(view.ids.pool(pool));
@@ -111,23 +151,34 @@ std::string why(const json& answer, const std::string& by_pool) {
   return by_pool;
 }
 
+std::string dump(const json& value) {
+  return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
 ApiResponse to_response(const TelemetryAnswer& from, json out, const std::string& by_pool) {
   const char* remedy = "start the dataplane (systemctl start portico-dataplane), or see its log";
   if (from.error) return api_error(503, *from.error, remedy);
   const json whole = json::parse(from.json, nullptr, /*allow_exceptions=*/false);
   const json answer = whole.is_object() ? whole.value("/portico/explain", json()) : json();
+  // What DPDK says to a command that nobody has registered yet.
+  if (whole.is_object() && answer.is_null())
+    return api_error(503, "the dataplane is starting", "try again in a moment, or see its log");
   if (!answer.is_object())
     return api_error(503, "the dataplane's answer makes no sense", "are both of one version?");
   if (answer.contains("error")) return api_error(503, answer.value("error", ""), remedy);
   const bool allowed = answer.value("access", "allowed") != "denied";
   out["allowed"] = allowed;
+  out["return_hop"] = hop_json(answer, "return_hop");
+  // The dataplane was asked for port 0: what depends on the port says nothing.
+  const bool needs_port = out.contains("choices");
+  for (const char* key : {"flow", "backend", "slot", "next_hop"}) out[key] = nullptr;
+  out["why"] = why(needs_port ? json{{"access", answer.value("access", "")}} : answer, by_pool);
+  if (needs_port) return {200, "application/json", dump(out)};
   out["flow"] = flow_json(answer);
   out["backend"] = answer.contains("backend") ? answer["backend"] : json();
   out["slot"] = answer.contains("slot") ? answer["slot"] : json();
-  out["why"] = why(answer, by_pool);
   out["next_hop"] = hop_json(answer, "next_hop");
-  out["return_hop"] = hop_json(answer, "return_hop");
-  return {200, "application/json", out.dump(2, ' ', false, json::error_handler_t::replace) + "\n"};
+  return {200, "application/json", dump(out)};
 }
 
 }  // namespace
@@ -137,17 +188,21 @@ void answer_explain(boost::asio::io_context& io, const StatusView& view, const s
   const Question question = parse_question(view, query);
   if (question.error) return respond(*question.error);
   const ServiceConfig& service = *question.service;
-  const json about = {{"service", service.name},
-                      {"listen", endpoint_text(question.listen)},
-                      {"pool", service.pool},
-                      {"mode", mode_name(service.mode)},
-                      {"affinity", service.affinity == Affinity::client ? "client" : "connection"},
-                      {"client", to_string(question.client)},
-                      {"client_port", question.client_port}};
+  json about = {{"service", service.name},
+                {"listen", endpoint_text(question.listen)},
+                {"pool", service.pool},
+                {"mode", mode_name(service.mode)},
+                {"affinity", service.affinity == Affinity::client ? "client" : "connection"},
+                {"client", to_string(question.client)},
+                {"client_port", question.client_port}};
   const std::string command = "/portico/explain," + to_string(question.client) + "," +
                               std::to_string(question.client_port) + "," +
                               to_string(question.listen.address) + "," + std::to_string(question.listen.port);
-  const std::string by_pool = why_by_pool(view, service.pool);
+  std::string by_pool = why_by_pool(view, service.pool);
+  if (question.client_port == 0 && service.affinity == Affinity::connection) {
+    about["choices"] = choices_json(view, question);
+    by_pool = "each connection chooses by its port; " + by_pool;
+  }
   ask_telemetry(
       io, find_telemetry_socket(run_dir), command, [respond, about, by_pool](const TelemetryAnswer& answer) {
         // A field of another type than expected is a dataplane of another version, not a reason to end.

@@ -9,6 +9,7 @@
 
 #include "contract/drop_reasons.h"
 #include "contract/run_dir.h"
+#include "control/nat_use.h"
 
 namespace portico {
 namespace {
@@ -167,8 +168,11 @@ void add_dataplane(const StatusView& view, Writer& out) {
           seconds(header.start_realtime_ns));
   out.add("portico_table_refusals_total", "Table generations that the dataplane refused.", kCounter,
           static_cast<double>(header.refused_count));
-  out.add("portico_nat_ports", "NAT ports per backend endpoint.", kGauge,
+  const NatUse nat = nat_use(view.config, view.ids, feedback);
+  out.add("portico_nat_ports", "NAT ports per backend endpoint, over both families.", kGauge,
           static_cast<double>(header.nat_ports_total));
+  out.add("portico_nat_fullest_ratio", "Part of its NAT ports that the fullest backend uses.", kGauge,
+          nat.total == 0 ? 0 : static_cast<double>(nat.used) / static_cast<double>(nat.total));
   out.add("portico_tsc_hertz", "CPU cycles per second of the worker's cycle counters.", kGauge,
           static_cast<double>(header.tsc_hz));
   out.add("portico_kernel_packets_total", "Packets handed to the kernel.", kCounter,
@@ -211,7 +215,7 @@ void add_pool(const StatusView& view, const PoolConfig& pool, Writer& out) {
     out.add("portico_backend_up", "1 if all checks of the backend pass.", kGauge,
             health && health->healthy ? 1 : 0, labels);
     out.add("portico_backend_share_ratio", "The backend's part of the pool's look-up table.", kGauge,
-            share_of(view, pool_id, id), labels);
+            view.builder.share(pool_id, id), labels);
     out.add("portico_backend_admin_state", "0 active, 1 drained, 2 held.", kGauge,
             static_cast<double>(view.operators.state(pool.name, backend.name)), labels);
     if (id != kNone) out.add_record(kBackendFields, view.watch.feedback().backends[id], labels);

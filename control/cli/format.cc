@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "control/printable.h"
+
 namespace portico::cli {
 
 std::string format_count(uint64_t count) {
@@ -59,6 +61,11 @@ std::string Style::paint(Colour colour, std::string_view text) const {
                      : colour == Colour::warning ? "33"
                                                  : "2";
   return fmt::format("\033[{}m{}\033[0m", code, text);
+}
+
+void Table::add(std::vector<Cell> row) {
+  for (Cell& cell : row) cell.text = to_printable(cell.text);
+  rows_.push_back(std::move(row));
 }
 
 std::string Table::print(const Style& style, std::string_view indent) const {

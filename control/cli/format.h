@@ -48,7 +48,8 @@ class Table {
   // One entry per column.
   explicit Table(std::vector<Align> columns, std::string gap = "  ")
       : columns_(std::move(columns)), gap_(gap) {}
-  void add(std::vector<Cell> row) { rows_.push_back(std::move(row)); }
+  // Control characters of the texts are shown as \xNN: no cell breaks a line or commands a terminal.
+  void add(std::vector<Cell> row);
   // Each row on a line behind `indent`; no blanks at the ends of lines.
   std::string print(const Style& style, std::string_view indent = "") const;
 

@@ -2,6 +2,9 @@
 #include "control/cli/offline.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
 
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -31,7 +34,8 @@ const char* state_word(uint32_t state) {
   return "unknown";
 }
 
-json dataplane_json(const FeedbackResult& result, const Feedback& feedback) {
+// `is_secret`: this user may not read the feedback file.
+json dataplane_json(const FeedbackResult& result, const Feedback& feedback, bool is_secret) {
   json out = {{"alive", result.writer_alive}, {"pid", result.pid}};
   const bool working = result.ok() && result.writer_alive && !result.stale;
   out["working"] = working;
@@ -46,7 +50,10 @@ json dataplane_json(const FeedbackResult& result, const Feedback& feedback) {
     out["flows"] = flows;
     out["drops"] = drops;
   }
-  if (!result.writer_alive) {
+  if (is_secret) {
+    out["state"] = "unknown";
+    out["text"] = "whether the dataplane runs is not known: " + result.text + "; run this as root";
+  } else if (!result.writer_alive) {
     out["state"] = "absent";
     out["text"] = result.status == FeedbackStatus::absent
                       ? "the dataplane has not run here; start portico-dataplane"
@@ -97,7 +104,9 @@ json read_offline(const std::string& run_dir) {
   const TableStatus table = read_table_status(run_dir);
   json out;
   out["now_ms"] = realtime_ns() / 1'000'000;
-  out["dataplane"] = dataplane_json(result, *feedback);
+  const std::string file = run_dir + "/" + kFeedbackFile;
+  const bool is_secret = access(file.c_str(), R_OK) != 0 && errno == EACCES;
+  out["dataplane"] = dataplane_json(result, *feedback, is_secret);
   out["table"] = {{"generation", table.generation},
                   {"control_alive", table.writer.alive},
                   {"control_pid", table.writer.pid},

@@ -46,6 +46,29 @@ std::string hop_words(const json& hop) {
   return words;
 }
 
+// One line for each backend that a connection may choose.
+std::string choices_text(const json& choices, const Style& style) {
+  using enum Table::Align;
+  Table table({left, left, left, left}, "   ");
+  for (const json& choice : choices) {
+    const std::string health = text_at(choice, "health"), admin = text_at(choice, "admin");
+    const json* hop = object_at(choice, "next_hop");
+    std::string remark =
+        hop != nullptr ? "next hop " + hop_words(*hop) : "no next hop for the client's family";
+    if (!admin.empty() && admin != "active") remark += "   " + admin;
+    table.add({{text_at(choice, "name")},
+               {health == "up"     ? "UP"
+                : health == "down" ? "DOWN"
+                                   : "WAIT",
+                health == "up"     ? Colour::good
+                : health == "down" ? Colour::bad
+                                   : Colour::warning},
+               {fmt::format("share {:>4}", format_percent(choice.value("share", 0.0)))},
+               {remark}});
+  }
+  return table.print(style, "    ");
+}
+
 }  // namespace
 
 std::string explain_text(const json& explanation, const Style& style) {
@@ -56,20 +79,24 @@ std::string explain_text(const json& explanation, const Style& style) {
              {allowed ? "allowed" : "denied: the client is in no prefix of `allow`",
               allowed ? Colour::good : Colour::bad}});
   const json* flow = object_at(explanation, "flow");
-  table.add({{"flow"}, {flow != nullptr ? flow_words(*flow) : "none"}});
-  const std::string backend = text_at(explanation, "backend");
-  const std::string slot =
-      explanation.contains("slot") && explanation["slot"].is_number_unsigned() && flow == nullptr
-          ? fmt::format(" (slot {})", format_count(explanation["slot"].get<uint64_t>()))
-          : "";
-  table.add({{"backend"},
-             {backend.empty() ? "none" : backend + slot, backend.empty() ? Colour::bad : Colour::none}});
+  const auto choices = explanation.find("choices");
+  const bool has_choices = choices != explanation.end() && choices->is_array();
+  if (!has_choices) {
+    table.add({{"flow"}, {flow != nullptr ? flow_words(*flow) : "none"}});
+    const std::string backend = text_at(explanation, "backend");
+    const std::string slot =
+        explanation.contains("slot") && explanation["slot"].is_number_unsigned() && flow == nullptr
+            ? fmt::format(" (slot {})", format_count(explanation["slot"].get<uint64_t>()))
+            : "";
+    table.add({{"backend"},
+               {backend.empty() ? "none" : backend + slot, backend.empty() ? Colour::bad : Colour::none}});
+  }
   if (const std::string why = text_at(explanation, "why"); !why.empty()) table.add({{"why"}, {why}});
   if (const json* hop = object_at(explanation, "next_hop")) table.add({{"next hop"}, {hop_words(*hop)}});
   if (const json* hop = object_at(explanation, "return_hop")) table.add({{"return"}, {hop_words(*hop)}});
   return fmt::format("{} to {} {} ({})\n", client_text(explanation), text_at(explanation, "service"),
                      text_at(explanation, "listen"), text_at(explanation, "mode")) +
-         table.print(style, "  ");
+         table.print(style, "  ") + (has_choices ? choices_text(*choices, style) : "");
 }
 
 std::string drops_text(const json& drops, bool all, const Style& style) {

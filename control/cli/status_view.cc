@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/cli/views.h"
+#include "control/printable.h"
 
 namespace portico::cli {
 
@@ -13,7 +14,7 @@ namespace {
 using nlohmann::json;
 
 std::string text(const json& object, const char* key) {
-  return object.value(key, "");
+  return to_printable(object.value(key, ""));
 }
 double real(const json& object, const char* key) {
   return object.value(key, 0.0);
@@ -65,7 +66,7 @@ std::string head_line(const json& status, const Style& style) {
 }
 
 std::string warning_line(const std::string& words, const Style& style) {
-  return style.paint(Colour::warning, "! " + words) + "\n";
+  return style.paint(Colour::warning, "! " + to_printable(words)) + "\n";
 }
 
 // What concerns the balancer as a whole.
@@ -168,7 +169,8 @@ std::string backends_text(const json& status, const json& backends, const Style&
 std::string pool_text(const json& status, const json& pool, const Style& style) {
   std::string line = fmt::format("{} {}/{} up", text(pool, "name"), whole(pool, "up"), whole(pool, "total"));
   for (const json& warning : nested(pool, "warnings")) {
-    line += "   " + style.paint(colour_of_level(text(pool, "level")), "! " + warning.get<std::string>());
+    line += "   " + style.paint(colour_of_level(text(pool, "level")),
+                                "! " + to_printable(warning.get<std::string>()));
   }
   return line + "\n" + backends_text(status, nested(pool, "backends"), style);
 }

@@ -116,10 +116,16 @@ TEST_F(BuilderTest, MovesSlotsWithHealthAndKeepsTheLastOnes) {
   health_[{"portals", "portal-1"}] = health_[{"portals", "portal-2"}] = {.healthy = true, .known = true};
   const auto first = ids_.backend("portals", config.pools[0].backends[0]);
   const auto second = ids_.backend("portals", config.pools[0].backends[1]);
-  EXPECT_NEAR(static_cast<double>(slots(build(config), first)), 4099 / 2, 1);
+  EXPECT_EQ(builder_.share(ids_.pool("portals"), first), 0) << "nothing was built yet";
+  const auto half = static_cast<double>(slots(build(config), first));
+  EXPECT_NEAR(half, 4099 / 2, 1);
+  EXPECT_EQ(builder_.share(ids_.pool("portals"), first), half / 4099);
+  EXPECT_EQ(builder_.share(kNone, first), 0) << "another pool";
   health_[{"portals", "portal-1"}] = {.known = true, .refused_ports = {80}, .down_since_ns = 1};
   const auto& content = build(config);
   EXPECT_EQ(slots(content, second), 4099u);
+  EXPECT_EQ(builder_.share(ids_.pool("portals"), first), 0);
+  EXPECT_EQ(builder_.share(ids_.pool("portals"), second), 1);
   const BackendRecord& record = content.pools[0].backends[first < second ? 0 : 1];
   EXPECT_EQ(record.id, first);
   EXPECT_EQ(BackendDisposition{record.disposition}, BackendDisposition::finish);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The whole program against a server with canned answers, and against none.
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -146,6 +148,25 @@ TEST_F(CliProgram, WithoutControlALivingDataplaneIsSeen) {
   EXPECT_NE(out_.str().find("table 812 in use, flows 1,204"), std::string::npos) << out_.str();
   EXPECT_EQ(run_program({"status", "--json"}), kExitNoControl);
   EXPECT_EQ(json::parse(out_.str())["dataplane"]["working"], true);
+}
+
+TEST_F(CliProgram, WhoMayNotReadIsNotToldThatNothingRuns) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root to become somebody else";
+  FeedbackWriter writer(folder_, "1");
+  std::filesystem::permissions(folder_, std::filesystem::perms{0755});
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool changed = setgroups(0, nullptr) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+                         setresuid(65534, 65534, 65534) == 0;
+    const bool exit_is_right = changed && run_program({"status"}) == kExitNoControl;
+    _exit(!exit_is_right                                                                          ? 1
+          : out_.str().find("whether the dataplane runs is not known: ") == std::string::npos     ? 2
+          : out_.str().find("feedback: Permission denied; run this as root") == std::string::npos ? 3
+                                                                                                  : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(CliProgram, SilentControlIsNotWaitedForForever) {

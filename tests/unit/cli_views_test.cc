@@ -20,7 +20,8 @@ json example(const std::string& heading) {
   std::stringstream text;
   text << file.rdbuf();
   const std::string page = text.str();
-  const size_t start = page.find("```json\n", page.find("\n## " + heading)) + 8;
+  const size_t start =
+      page.find("```json\n", page.find("\n" + (heading.starts_with("#") ? heading : "## " + heading))) + 8;
   return json::parse(page.substr(start, page.find("\n```", start) - start));
 }
 
@@ -98,6 +99,19 @@ TEST(CliStatus, AdministrativeStatesAreExplained) {
       << status_text(status, kPlain);
 }
 
+TEST(CliStatus, TextsOfOthersDoNotCommandTheTerminal) {
+  json status = two_portals();
+  json& backend = status["pools"][0]["backends"][1];
+  backend.update({{"admin", "held"},
+                  {"admin_who", ""},
+                  {"admin_why", "one\ntwo\x1b[2J\xc2\x9b"},
+                  {"admin_since_ms", 0}});
+  status["warnings"] = {"three\rfour"};
+  const std::string text = status_text(status, kPlain);
+  EXPECT_NE(text.find("2/2 checks   held: one\\x0atwo\\x1b[2J\\x9b\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("! three\\x0dfour\n"), std::string::npos) << text;
+}
+
 TEST(CliStatus, EmptyAnswerIsShown) {
   EXPECT_NE(status_text(json::object(), kPlain).find("DATAPLANE DOWN"), std::string::npos);
 }
@@ -124,6 +138,22 @@ TEST(CliExplain, KnownConnection) {
             "  why       the connection is in the flow table; it stays with its backend\n"
             "  next hop  192.0.2.22 at 02:00:00:00:00:22 on enp3s0f0\n"
             "  return    203.0.113.1 at 02:00:00:00:00:01 on enp3s0f0\n");
+}
+
+TEST(CliExplain, WithoutAPortAllChoicesAreShown) {
+  json answer = example("GET /v1/explain");
+  for (const char* key : {"flow", "backend", "slot", "next_hop"}) answer[key] = nullptr;
+  answer["client_port"] = 0;
+  answer["why"] = "each connection chooses by its port";
+  answer["choices"] = example("### Without a port")["choices"];
+  EXPECT_EQ(
+      explain_text(answer, kPlain),
+      "198.18.0.7 to portal-https 203.0.113.10:443 (nat)\n"
+      "  access  allowed\n"
+      "  why     each connection chooses by its port\n"
+      "  return  203.0.113.1 at 02:00:00:00:00:01 on enp3s0f0\n"
+      "    portal-1   DOWN   share   0%   next hop 192.0.2.21 (its MAC address is not known) on enp3s0f0\n"
+      "    portal-2   UP     share 100%   next hop 192.0.2.22 at 02:00:00:00:00:22 on enp3s0f0\n");
 }
 
 TEST(CliExplain, UnknownConnectionWithoutBackend) {
