@@ -50,15 +50,19 @@ struct Service::Impl {
 
   // service_apply.cc: a configuration to the host and to the table.
   void recover();
+  void recover_ids();
+  void store_ids();
   std::optional<std::string> apply(Config next, std::string effective_text);
   std::optional<std::string> install(const Config& next, const Config* before);
   void import_health();
   void store_health();
   void schedule_publish();
   void publish();
-  BuildInput build_input(const Routing& routing) const;
+  BuildInput build_input(const Routing& routing);
   Routing build_routing();
   void follow_addresses();
+  bool is_gone(const std::string& pool, const std::string& backend) const;
+  void look_at_silent();
   bool takes_out_last(const PoolConfig& pool, const std::string& backend) const;
 
   // service_loop.cc: what happens over time.
@@ -67,6 +71,7 @@ struct Service::Impl {
   void wait_for_neighbours();
   void poll_dataplane();
   void resolve_requested();
+  bool is_resolved(const Address& address) const;
   void each_second();
 
   boost::asio::io_context& io;
@@ -91,11 +96,15 @@ struct Service::Impl {
 
   std::vector<std::string> config_warnings, routing_warnings;
   std::string storage_warning, host_warning, publish_error;
+  // Backends whose checks time out, while it is not known whether their hosts are gone.
+  std::set<std::pair<std::string, std::string>> silent;
   std::map<Address, uint64_t> asked_for;  // by the dataplane: when last, CLOCK_MONOTONIC
   uint64_t seen_neighbours = 0;
   std::map<std::pair<std::string, std::string>, HealthState> logged_health;
+  std::string stored_ids;       // what stands in the file
   uint64_t published_hash = 0;  // of the last published content
   bool publish_scheduled = false, health_dirty = false;
+  bool health_state_changed = false;  // what is published next depends on what is not stored yet
   uint64_t seconds = 0;
 
   boost::asio::steady_timer publish_timer;

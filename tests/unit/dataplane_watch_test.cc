@@ -71,6 +71,16 @@ TEST_F(Watch, AnAdoptedTableMayStillNeedARestart) {
   EXPECT_TRUE(errors_.empty());
 }
 
+TEST_F(Watch, KnowsWhichBackendsSend) {
+  report([](Feedback& f) { f.backends[3].packets_out = 5; });
+  EXPECT_FALSE(watch_->has_sent(3, monotonic_ns())) << "nobody knows when";
+  report([](Feedback& f) { f.backends[3].packets_out = 6; });
+  const uint64_t now = monotonic_ns();
+  EXPECT_TRUE(watch_->has_sent(3, now));
+  EXPECT_FALSE(watch_->has_sent(4, now));
+  EXPECT_FALSE(watch_->has_sent(3, now + 1'000'000'001)) << "not any more";
+}
+
 TEST_F(Watch, NamesThePortsThatRun) {
   report([](Feedback& f) {
     f.header.port_count = 2;
