@@ -166,7 +166,8 @@ void Ids::recover_text(const std::string& text) {
     std::istringstream fields(line);
     std::string space, key;
     uint16_t id = 0;
-    if (!(fields >> space >> id) || fields.get() != ' ' || !std::getline(fields, key) || key.empty()) continue;
+    if (!(fields >> space >> id) || fields.get() != ' ' || !std::getline(fields, key) || key.empty())
+      continue;
     if (space == "service") services_.recover(id, key);
     if (space == "pool") pools_.recover(id, key);
     if (space == "backend") backends_.recover(id, key);

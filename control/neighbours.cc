@@ -345,7 +345,8 @@ bool Neighbours::is_lost(const Address& destination) const {
   if (!hop) return true;
   const auto known = cache_->kernel.neighbours.find({hop->ifindex, hop->neighbour});
   return known == cache_->kernel.neighbours.end() ||
-         (known->second.state & (NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE)) == 0;
+         (known->second.state &
+          (NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE)) == 0;
 }
 
 void Neighbours::verify(const Address& destination) {

@@ -196,8 +196,9 @@ bool Service::Impl::is_gone(const std::string& pool, const std::string& backend)
 }
 
 void Service::Impl::look_at_silent() {
-  const bool news = std::any_of(silent.begin(), silent.end(),
-                                [this](const auto& backend) { return is_gone(backend.first, backend.second); });
+  const bool news = std::any_of(silent.begin(), silent.end(), [this](const auto& backend) {
+    return is_gone(backend.first, backend.second);
+  });
   if (news) schedule_publish();
 }
 

@@ -16,7 +16,8 @@ constexpr auto kHeartbeat = 100ms;
 constexpr auto kPoll = 20ms;
 constexpr uint64_t kSecondNs = 1'000'000'000;
 // Clients on a connected network that the dataplane asked for: this many are kept resolved, those that do not
-// answer for this long after the last question. One that is forgotten costs its next packet, which asks again.
+// answer for this long after the last question. One that is forgotten costs its next packet, which asks
+// again.
 constexpr size_t kMaxAskedFor = 2048;
 constexpr uint64_t kForgetAskedNs = 3600 * kSecondNs;
 constexpr uint64_t kAskAgainNs = kSecondNs / 2;
@@ -107,8 +108,8 @@ void Service::Impl::resolve_requested() {
       neighbours->probe(hop->neighbour, hop->ifindex);
   }
   while (asked_for.size() > kMaxAskedFor)
-    asked_for.erase(std::min_element(
-        asked_for.begin(), asked_for.end(), [this](const auto& a, const auto& b) {
+    asked_for.erase(
+        std::min_element(asked_for.begin(), asked_for.end(), [this](const auto& a, const auto& b) {
           return std::pair(is_resolved(a.first), a.second) < std::pair(is_resolved(b.first), b.second);
         }));
   if (!is_new) return;

@@ -18,8 +18,8 @@ class Watch : public testing::Test {
     ASSERT_NE(mkdtemp(name), nullptr);
     dir_ = name;
     writer_ = std::make_unique<FeedbackWriter>(dir_, "test");
-    watch_ = std::make_unique<DataplaneWatch>(
-        dir_, [this](DataplaneWatch::Level level, const std::string& text) {
+    watch_ =
+        std::make_unique<DataplaneWatch>(dir_, [this](DataplaneWatch::Level level, const std::string& text) {
           if (level == DataplaneWatch::Level::error) errors_.push_back(text);
         });
   }

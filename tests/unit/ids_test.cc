@@ -142,7 +142,8 @@ TEST(Ids, OfFlowsThatNobodyKnowsAreGivenToNobodyUntilTheyAreGone) {
   EXPECT_EQ(backend_id(ids, config, 0), 1);
   EXPECT_EQ(backend_id(ids, config, 1), 3);
   EXPECT_EQ(ids.service(config.services[0]), 1);
-  EXPECT_TRUE(ids.retired_backends().empty()) << "there is no record: the dataplane treats their flows as gone";
+  EXPECT_TRUE(ids.retired_backends().empty())
+      << "there is no record: the dataplane treats their flows as gone";
   ids.published(1, {});
   EXPECT_FALSE(ids.release(report(1, kSecond, {0}), report(1, kSecond, {0, 2})));
   EXPECT_FALSE(ids.release(report(1, 2 * kSecond), report(1, 2 * kSecond)));
