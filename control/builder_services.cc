@@ -8,9 +8,10 @@ namespace portico {
 namespace {
 
 // RFC 5382 section 5 (REQ-5) asks four minutes of connections that are half way in or out. A SYN that nobody
-// answers is given up by clients earlier, and a close that both sides made needs only the late packets' time.
+// answers is given up by clients earlier. A closed connection stays as long as Linux keeps it in TIME_WAIT at
+// the side that closed first: until then its NAT port would meet the old connection there.
 constexpr uint32_t kSynTimeoutMs = 60'000;
-constexpr uint32_t kClosingTimeoutMs = 30'000;
+constexpr uint32_t kClosingTimeoutMs = 60'000;
 constexpr uint32_t kHalfClosedTimeoutMs = 240'000;
 
 SettingsRecord build_settings(const Config& config) {

@@ -19,6 +19,7 @@ namespace {
 
 // More than the largest configuration within contract/limits.h needs.
 constexpr size_t kMaxFileSize = 16u << 20;
+constexpr const char* kTooLarge = "the file is larger than 16 MiB; that is no configuration";
 
 std::string host_name() {
   char name[kNameSize] = {};
@@ -97,7 +98,7 @@ ConfigResult failure(std::string text) {
 
 // `directory`: where credentials files are looked for; null: the host is left out.
 ConfigResult parse(const std::string& text, const std::string& name, const std::string* directory) {
-  if (text.size() > kMaxFileSize) return failure("the file is larger than 16 MiB; that is no configuration");
+  if (text.size() > kMaxFileSize) return failure(kTooLarge);
   auto tree = parse_yaml(text);
   ConfigResult result;
   if (auto* message = std::get_if<ConfigMessage>(&tree)) {
@@ -120,6 +121,10 @@ ConfigResult parse(const std::string& text, const std::string& name, const std::
 ConfigResult load_config(const std::string& path, bool check_system) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) return failure("is a directory; name a file");
+  // A FIFO would keep the reader waiting, a device never end.
+  const bool there = std::filesystem::exists(path, error);
+  if (there && !std::filesystem::is_regular_file(path, error)) return failure("is not a regular file");
+  if (there && std::filesystem::file_size(path, error) > kMaxFileSize && !error) return failure(kTooLarge);
   std::ifstream file(path, std::ios::binary);
   if (!file) return failure(fmt::format("cannot be read: {}", std::strerror(errno)));
   std::ostringstream text;

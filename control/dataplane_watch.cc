@@ -8,6 +8,7 @@ namespace {
 
 // A generation that is not in use by then has a stuck worker or a dataplane that does not look.
 constexpr uint64_t kAcknowledgeNs = 1'000'000'000;
+constexpr uint64_t kRecentNs = 1'000'000'000;
 constexpr uint64_t kRateIntervalNs = 500'000'000;
 
 template <size_t N>
@@ -41,6 +42,7 @@ DataplaneWatch::DataplaneWatch(const std::filesystem::path& run_dir, Event on_ev
       on_event_(std::move(on_event)),
       feedback_(std::make_unique<Feedback>()),
       next_(std::make_unique<Feedback>()),
+      sent_at_ns_(kMaxBackends),
       services_(kMaxServices),
       backends_(kMaxBackends),
       drops_(kMaxDropReasons),
@@ -51,8 +53,10 @@ void DataplaneWatch::poll(uint64_t table_epoch, uint64_t generation, uint64_t no
   // A writer in the middle of an update is no news; one that died there is.
   if (result.status == FeedbackStatus::busy && result.writer_alive && result_.ok()) return;
   result_ = std::move(result);
+  if (!result_.ok()) feedback_->header.epoch = 0;  // what is read next is not to be compared with what was
   if (result_.ok()) {
     std::swap(feedback_, next_);
+    note_packets_out(now_ns);
     feedback_->header.worker_count = std::min(feedback_->header.worker_count, kMaxWorkers);
     feedback_->header.port_count = std::min(feedback_->header.port_count, kMaxPorts);
   }
@@ -68,6 +72,17 @@ void DataplaneWatch::poll(uint64_t table_epoch, uint64_t generation, uint64_t no
   note_refusal();
   note_acknowledgement(generation, now_ns);
   if (now_ns >= rates_at_ns_ + kRateIntervalNs) update_rates(now_ns);
+}
+
+// next_ holds the report before.
+void DataplaneWatch::note_packets_out(uint64_t now_ns) {
+  if (next_->header.epoch != feedback_->header.epoch) return;
+  for (uint32_t i = 0; i < kMaxBackends; ++i)
+    if (feedback_->backends[i].packets_out > next_->backends[i].packets_out) sent_at_ns_[i] = now_ns;
+}
+
+bool DataplaneWatch::has_sent(uint16_t backend, uint64_t now_ns) const {
+  return is_working() && sent_at_ns_[backend] != 0 && now_ns < sent_at_ns_[backend] + kRecentNs;
 }
 
 void DataplaneWatch::note_presence() {

@@ -54,12 +54,18 @@ class DataplaneWatch {
   // The newest generation of ours that was refused and not overtaken by an adopted one; 0: none.
   uint64_t refused() const;
 
+  // Whether a living process may have flows, and feedback() says which.
+  bool may_hold_flows() const { return result_.ok() && result_.writer_alive; }
+
   // The names of the ports that a living dataplane holds, by index; empty: none runs or it has none yet.
   std::vector<std::string> ports() const;
 
   // Reports by service and backend id for Ids::release.
   FlowReport service_flows() const;
   FlowReport backend_flows() const;
+
+  // Whether packets came from a backend to the NAT of a working dataplane within the last second.
+  bool has_sent(uint16_t backend, uint64_t now_ns) const;
 
   // What is wrong with the dataplane now, each with its remedy.
   std::vector<std::string> warnings() const;
@@ -74,6 +80,7 @@ class DataplaneWatch {
   void note_refusal();
   void note_acknowledgement(uint64_t generation, uint64_t now_ns);
   void update_rates(uint64_t now_ns);
+  void note_packets_out(uint64_t now_ns);
   FlowReport report() const;
   std::string slow_workers(uint64_t generation) const;
 
@@ -86,6 +93,7 @@ class DataplaneWatch {
   uint64_t waiting_generation_ = 0, waiting_since_ns_ = 0;
   std::string late_;  // who has not acknowledged; empty: nobody is late
   uint64_t rates_at_ns_ = 0;
+  std::vector<uint64_t> sent_at_ns_;  // by backend: when its counter was last seen to grow; 0: never
   std::vector<ServiceRates> services_;
   std::vector<BackendRates> backends_;
   std::vector<Rate> drops_;

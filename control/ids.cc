@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <sstream>
 
 namespace portico {
 namespace {
@@ -34,7 +35,7 @@ std::string_view name_of(const char (&name)[kNameSize]) {
 }
 
 void IdSpace::recover(uint16_t id, std::string key) {
-  if (id >= limit_ || by_key_.contains(key)) return;
+  if (id >= limit_ || by_key_.contains(key) || entries_.contains(id)) return;
   by_key_[key] = id;
   entries_[id] = Entry{.key = std::move(key)};
 }
@@ -67,6 +68,21 @@ void IdSpace::rename(const std::string& from, const std::string& to) {
   by_key_.erase(from);
   by_key_[to] = *id;
   entries_[*id].key = to;
+}
+
+void IdSpace::rename_like(const std::string& start, const std::string& end, const std::string& to) {
+  for (auto it = by_key_.lower_bound(start); it != by_key_.end() && it->first.starts_with(start); ++it) {
+    if (!it->first.ends_with(end)) continue;
+    const std::string from = it->first;  // a copy: rename() erases it
+    return rename(from, to);
+  }
+}
+
+void IdSpace::take_out(uint16_t id) {
+  if (id >= limit_ || entries_.contains(id)) return;
+  const std::string key = " flows under " + std::to_string(id);  // no name starts with a blank
+  by_key_[key] = id;
+  entries_[id] = Entry{.key = key, .retired = true};
 }
 
 void IdSpace::free(uint16_t id) {
@@ -131,6 +147,41 @@ void Ids::recover(const Snapshot& snapshot) {
   }
 }
 
+// One line for each id: the space, the id, the key.
+std::string Ids::to_text() const {
+  std::string text;
+  const auto add = [&text](const char* space, const IdSpace& ids) {
+    for (const auto& [id, entry] : ids.entries())
+      text += std::string(space) + " " + std::to_string(id) + " " + entry.key + "\n";
+  };
+  add("service", services_);
+  add("pool", pools_);
+  add("backend", backends_);
+  return text;
+}
+
+void Ids::recover_text(const std::string& text) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream fields(line);
+    std::string space, key;
+    uint16_t id = 0;
+    if (!(fields >> space >> id) || fields.get() != ' ' || !std::getline(fields, key) || key.empty())
+      continue;
+    if (space == "service") services_.recover(id, key);
+    if (space == "pool") pools_.recover(id, key);
+    if (space == "backend") backends_.recover(id, key);
+  }
+}
+
+void Ids::take_out(const std::function<bool(uint16_t)>& service_used,
+                   const std::function<bool(uint16_t)>& backend_used) {
+  for (uint32_t id = 0; id < kMaxServices; ++id)
+    if (service_used(static_cast<uint16_t>(id))) services_.take_out(static_cast<uint16_t>(id));
+  for (uint32_t id = 0; id < kMaxBackends; ++id)
+    if (backend_used(static_cast<uint16_t>(id))) backends_.take_out(static_cast<uint16_t>(id));
+}
+
 std::optional<std::string> Ids::sync(const Config& config) {
   Ids next = *this;
   std::vector<std::string> services, pools, backends;
@@ -139,8 +190,13 @@ std::optional<std::string> Ids::sync(const Config& config) {
     pools.push_back(pool.name);
     for (const auto& backend : pool.backends) {
       backends.push_back(backend_key(pool.name, backend));
+      // A backend that gains or loses an address of the other family stays what it is.
+      const std::string name = pool.name + "/" + backend.name + " ";
+      if (!backend.v6 && backend.v4)
+        next.backends_.rename_like(name + to_string(*backend.v4) + " ", "", backends.back());
+      if (!backend.v4 && backend.v6)
+        next.backends_.rename_like(name, " " + to_string(*backend.v6), backends.back());
       if (!backend.v4 || !backend.v6) continue;
-      // A backend that gains an address of the other family stays what it is.
       for (const auto& old : {backend_key(pool.name, backend.name, *backend.v4, Address{}),
                               backend_key(pool.name, backend.name, Address{}, *backend.v6)})
         next.backends_.rename(old, backends.back());

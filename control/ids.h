@@ -47,6 +47,11 @@ class IdSpace {
   std::optional<uint16_t> assign(const std::string& key);
   // Gives a live id another key, if `from` is live and `to` is unknown.
   void rename(const std::string& from, const std::string& to);
+  // The same with the first key that starts and ends like this.
+  void rename_like(const std::string& start, const std::string& end, const std::string& to);
+  // Takes an id out of use under which a dataplane may have flows whose key nobody knows. It is retired: free
+  // again when the dataplane reports no flow. One that is known already stays what it is.
+  void take_out(uint16_t id);
   // Retires every live id whose key is not in `keys`.
   void retire_all_but(const std::vector<std::string>& keys);
   // Notes that `generation` is the first one published since ids were retired.
@@ -73,6 +78,12 @@ class Ids {
  public:
   // Takes over what the running table names. Removed names are found out by the next sync().
   void recover(const Snapshot& snapshot);
+  // The ids as text, for the day the table is lost; and back. What is not such text is left out.
+  std::string to_text() const;
+  void recover_text(const std::string& text);
+  // Gives to nobody the ids that a living dataplane has or had flows under, and that are not known here.
+  void take_out(const std::function<bool(uint16_t)>& service_used,
+                const std::function<bool(uint16_t)>& backend_used);
   // Makes the ids follow a configuration. Returns an error text if it needs more ids than are free; then
   // nothing is changed.
   std::optional<std::string> sync(const Config& config);

@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <boost/asio/io_context.hpp>
@@ -84,6 +85,14 @@ std::optional<Options> parse_options(int argc, char** argv) {
   }
   if (optind < argc) return std::nullopt;
   return options;
+}
+
+// Each probe has a descriptor: as many as the system allows, else an outage of many backends leaves none.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // "portico-control (pid 12) and portico-dataplane (pid 34)" of those that are alive; "" if none is.
@@ -218,6 +227,8 @@ int main_of(int argc, char** argv) {
   if (options->check) return 0;
   if (options->cleanup) return clean_up(*loaded.config, options->service.run_dir, options->force);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGHUP, SIG_IGN);  // until the loop runs: there is nothing to reload yet
+  raise_descriptor_limit();
   return run(*options, loaded);
 }
 

@@ -48,6 +48,7 @@ struct Neighbours::Cache {
   NetlinkSocket news, questions;
   KernelCache kernel;
   std::set<Address> in_use;
+  std::set<std::pair<int, Address>> gateways;
   bool routes_are_stale = false, all_is_stale = false;
   bool addresses_are_news = false;
 
@@ -68,6 +69,7 @@ struct Neighbours::Cache {
                                       std::span<const std::string> interfaces) const;
   void probe(const Address& neighbour, int ifindex);
   void probe_in_use();
+  void probe_if_needed(const Address& neighbour, int ifindex);
   bool forget_failed(Clock::time_point now);
 };
 
@@ -217,11 +219,15 @@ void Neighbours::Cache::probe(const Address& neighbour, int ifindex) {
 void Neighbours::Cache::probe_in_use() {
   for (const Address& destination : in_use) {
     const auto hop = next_hop(destination);
-    if (!hop) continue;
-    const auto known = kernel.neighbours.find({hop->ifindex, hop->neighbour});
-    if (known == kernel.neighbours.end() || (known->second.state & kNeedsNoProbe) == 0)
-      probe(hop->neighbour, hop->ifindex);
+    if (hop) probe_if_needed(hop->neighbour, hop->ifindex);
   }
+  for (const auto& [ifindex, gateway] : gateways) probe_if_needed(gateway, ifindex);
+}
+
+void Neighbours::Cache::probe_if_needed(const Address& neighbour, int ifindex) {
+  const auto known = kernel.neighbours.find({ifindex, neighbour});
+  if (known == kernel.neighbours.end() || (known->second.state & kNeedsNoProbe) == 0)
+    probe(neighbour, ifindex);
 }
 
 // True if a MAC is no longer in use.
@@ -330,6 +336,36 @@ void Neighbours::use(std::set<Address> destinations) {
   cache_->in_use = std::move(destinations);
   ++version_;  // host routes come and go
   cache_->probe_in_use();
+}
+
+void Neighbours::use_gateways(std::set<std::pair<int, Address>> gateways) {
+  if (gateways == cache_->gateways) return;
+  cache_->gateways = std::move(gateways);
+  cache_->probe_in_use();
+}
+
+bool Neighbours::is_lost(const Address& destination) const {
+  const auto hop = next_hop(destination);
+  if (!hop) return true;
+  const auto known = cache_->kernel.neighbours.find({hop->ifindex, hop->neighbour});
+  return known == cache_->kernel.neighbours.end() ||
+         (known->second.state &
+          (NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE)) == 0;
+}
+
+void Neighbours::verify(const Address& destination) {
+  const auto hop = next_hop(destination);
+  if (!hop) return;
+  const auto known = cache_->kernel.neighbours.find({hop->ifindex, hop->neighbour});
+  if (known == cache_->kernel.neighbours.end()) return probe(hop->neighbour, hop->ifindex);
+  if ((known->second.state & (NUD_REACHABLE | NUD_STALE | NUD_DELAY)) == 0) return;
+  NetlinkRequest request(RTM_NEWNEIGH, NLM_F_REPLACE);
+  auto* part = request.fixed<ndmsg>();
+  part->ndm_family = address_family(hop->neighbour);
+  part->ndm_ifindex = hop->ifindex;
+  part->ndm_state = NUD_PROBE;
+  request.put(NDA_DST, hop->neighbour);
+  cache_->questions.request(request);
 }
 
 void Neighbours::tick(Clock::time_point now) {

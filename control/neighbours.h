@@ -94,9 +94,18 @@ class Neighbours {
   // Asks the kernel to resolve or confirm `neighbour` on the device `ifindex`. The answer comes as news.
   void probe(const Address& neighbour, int ifindex);
 
+  // Whether the kernel has asked for the neighbour that leads to `destination`, and got no answer; also if
+  // there is no way to it.
+  bool is_lost(const Address& destination) const;
+  // Has the kernel confirm that neighbour now, though it believes it to be there; unless it is about to.
+  void verify(const Address& destination);
+
   // The destinations in use: the neighbours that lead to them are resolved now and kept so by tick().
   // Replaces the earlier set.
   void use(std::set<Address> destinations);
+
+  // Gateways in use, by device: kept resolved like the neighbours that lead to destinations.
+  void use_gateways(std::set<std::pair<int, Address>> gateways);
 
   // Call about once a second. Probes neighbours in use that are not known to be reachable, and forgets the
   // last MACs of those that failed kKeepFailed ago.

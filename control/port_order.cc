@@ -9,13 +9,15 @@ namespace {
 using Ports = std::vector<DataplaneConfig::Port>;
 
 const DataplaneConfig::Port* find(const Ports& ports, const std::string& name) {
-  const auto it = std::find_if(ports.begin(), ports.end(), [&](const auto& port) { return port.name == name; });
+  const auto it =
+      std::find_if(ports.begin(), ports.end(), [&](const auto& port) { return port.name == name; });
   return it == ports.end() ? nullptr : &*it;
 }
 
 std::string conflict(const std::string& name, const char* what) {
   return "`dataplane.ports`: the running dataplane holds port `" + name + "`, which " + what +
-         "; ports change only with a restart of the dataplane: stop portico-dataplane, reload, start it again";
+         "; ports change only with a restart of the dataplane: stop portico-dataplane, reload, start it "
+         "again";
 }
 
 }  // namespace

@@ -106,14 +106,23 @@ ConfigResult Service::Impl::reload() {
     result.config.reset();
     return result;
   }
+  const Config before = config;
+  const std::string effective_before = effective;
   if (const auto error = apply(*result.config, result.effective)) {
     spdlog::error("configuration not applied: {}", *error);
     result.messages.push_back({.text = *error});
     result.config.reset();
     return result;
   }
-  config_warnings = warnings_of(result);
   publish();
+  if (!publish_error.empty()) {
+    result.messages.push_back({.text = publish_error});
+    result.config.reset();
+    // Guard, addresses and checks follow the table that stays.
+    if (const auto error = apply(before, effective_before)) result.messages.push_back({.text = *error});
+    return result;
+  }
+  config_warnings = warnings_of(result);
   spdlog::info("configuration {} applied", config_version);
   return result;
 }

@@ -54,7 +54,7 @@ std::vector<T> both(std::vector<T> a, const std::vector<T>& b) {
 
 void Service::Impl::recover() {
   const auto snapshot = publisher->recovered();
-  if (!snapshot) return;
+  if (!snapshot) return recover_ids();
   ids.recover(*snapshot);
   builder.recover(*snapshot);
   const auto hops = snapshot->next_hops->records<NextHopRecord>();
@@ -64,6 +64,29 @@ void Service::Impl::recover() {
         {.name = std::string(name_of(port.name)), .devargs = port.devargs, .mtu = port.mtu});
   config_version = snapshot->config_version;
   spdlog::info("took over table {} of the run directory", snapshot->generation);
+}
+
+// The table is lost. A dataplane may still live and have flows, which name services and backends by id alone.
+void Service::Impl::recover_ids() {
+  if (const auto text = read_whole(state_dir + "/ids")) ids.recover_text(*text);
+  watch.poll(publisher->epoch(), publisher->generation(), monotonic_ns());
+  if (!watch.may_hold_flows()) return;
+  const Feedback& feedback = watch.feedback();
+  const auto used = [](const auto& of) { return of.flows != 0 || of.new_flows != 0; };
+  ids.take_out([&](uint16_t id) { return used(feedback.services[id]); },
+               [&](uint16_t id) { return used(feedback.backends[id]); });
+}
+
+// Before the table that needs them is published.
+void Service::Impl::store_ids() {
+  std::string text = ids.to_text();
+  if (text == stored_ids) return;
+  if (const auto error = write_atomically(state_dir + "/ids", text)) {
+    if (storage_warning != *error) spdlog::warn("{}", *error);
+    storage_warning = *error;
+    return;
+  }
+  stored_ids = std::move(text);
 }
 
 // Guard first, then addresses: an address without its guard would let the kernel reset clients. What is given
@@ -127,7 +150,7 @@ void Service::Impl::import_health() {
 }
 
 void Service::Impl::store_health() {
-  health_dirty = false;
+  health_dirty = health_state_changed = false;
   const auto error = write_atomically(state_dir + "/health.json", to_json_text(health->export_state()));
   if (error && storage_warning != *error) spdlog::warn("{}", *error);
   storage_warning = error.value_or("");
@@ -156,19 +179,58 @@ Routing Service::Impl::build_routing() {
     for (const Address& address : {record.address_v4, record.address_v6})
       if (!address.is_none()) backends.insert(address);
   seen_neighbours = neighbours->version();
+  const auto routes = neighbours->routes_for_ports(interfaces);
+  std::set<std::pair<int, Address>> gateways;  // their MACs change without a word to us: they are asked, too
+  for (const auto& route : routes)
+    if (route.hop && !route.hop->on_link) gateways.emplace(route.hop->ifindex, route.hop->neighbour);
+  neighbours->use_gateways(std::move(gateways));
   return next_hops.build({.next_hop = [this](const Address& a) { return neighbours->next_hop(a); },
-                          .routes = [this] { return neighbours->routes_for_ports(interfaces); }},
+                          .routes = [&routes] { return routes; }},
                          interfaces, backends);
 }
 
-BuildInput Service::Impl::build_input(const Routing& routing) const {
+// Whether a host whose checks all time out is gone, or only too busy for them: with nat its packets tell, in
+// dsr modes, where they go past the dataplane, whether it still answers for its address.
+bool Service::Impl::is_gone(const std::string& pool, const std::string& backend) const {
+  const auto in = [](const auto& list, const std::string& name) {
+    return std::find_if(list.begin(), list.end(), [&](const auto& each) { return each.name == name; });
+  };
+  const auto p = in(config.pools, pool);
+  if (p == config.pools.end()) return true;
+  const auto b = in(p->backends, backend);
+  if (b == p->backends.end()) return true;
+  if (watch.has_sent(ids.backend(pool, *b), monotonic_ns())) return false;
+  const bool direct = std::any_of(config.services.begin(), config.services.end(), [&](const auto& service) {
+    return service.pool == pool && service.mode != Mode::nat;
+  });
+  if (!direct) return true;
+  bool gone = true;
+  for (const auto& address : {b->v4, b->v6}) {
+    if (!address) continue;
+    neighbours->verify(*address);
+    gone = gone && neighbours->is_lost(*address);
+  }
+  return gone;
+}
+
+void Service::Impl::look_at_silent() {
+  const bool news = std::any_of(silent.begin(), silent.end(), [this](const auto& backend) {
+    return is_gone(backend.first, backend.second);
+  });
+  if (news) schedule_publish();
+}
+
+BuildInput Service::Impl::build_input(const Routing& routing) {
+  silent.clear();
   const auto health_of = [this](const std::string& pool, const std::string& backend) {
     const auto status = health->status(pool, backend);
     if (!status) return BackendView{};
+    const bool unsure = status->silent && !is_gone(pool, backend);
+    if (unsure) silent.emplace(pool, backend);
     return BackendView{
         .healthy = status->healthy,
         .known = status->state != HealthState::unknown,
-        .unreachable = status->unreachable,
+        .unreachable = status->unreachable && !unsure,
         .refused_ports = status->refused_ports,
         .down_since_ns = static_cast<uint64_t>(std::max<int64_t>(status->since_monotonic_ns, 0))};
   };
@@ -192,12 +254,15 @@ void Service::Impl::schedule_publish() {
 
 void Service::Impl::publish() {
   publish_scheduled = false;
+  // First: a control that is killed now must not come back with the health from before.
+  if (health_state_changed) store_health();
   const Routing routing = build_routing();
   routing_warnings = routing.warnings;
   const TableContent& content = builder.build(build_input(routing));
   // Much that may change the table does not.
   const uint64_t hash = builder.content_hash() ^ config_version;
   if (hash == published_hash && publish_error.empty()) return;
+  store_ids();
   try {
     const uint64_t generation = publisher->publish(content);
     ids.published(generation, content);

@@ -50,6 +50,8 @@ struct Service::Impl {
 
   // service_apply.cc: a configuration to the host and to the table.
   void recover();
+  void recover_ids();
+  void store_ids();
   std::optional<std::string> apply(Config next, std::string effective_text);
   std::optional<std::string> install(const Config& next, const Config* before);
   void note_host();
@@ -57,9 +59,11 @@ struct Service::Impl {
   void store_health();
   void schedule_publish();
   void publish();
-  BuildInput build_input(const Routing& routing) const;
+  BuildInput build_input(const Routing& routing);
   Routing build_routing();
   void follow_addresses();
+  bool is_gone(const std::string& pool, const std::string& backend) const;
+  void look_at_silent();
   bool takes_out_last(const PoolConfig& pool, const std::string& backend) const;
 
   // service_loop.cc: what happens over time.
@@ -71,6 +75,7 @@ struct Service::Impl {
   void schedule_keep_host();
   void poll_dataplane();
   void resolve_requested();
+  bool is_resolved(const Address& address) const;
   void each_second();
 
   boost::asio::io_context& io;
@@ -95,11 +100,20 @@ struct Service::Impl {
 
   std::vector<std::string> config_warnings, routing_warnings, placement_warnings;
   std::string storage_warning, host_warning, publish_error, table_error;
+  // Backends whose checks time out, while it is not known whether their hosts are gone.
+  std::set<std::pair<std::string, std::string>> silent;
   std::map<Address, uint64_t> asked_for;  // by the dataplane: when last, CLOCK_MONOTONIC
   uint64_t seen_neighbours = 0, seen_addresses = 0;
   std::map<std::pair<std::string, std::string>, HealthState> logged_health;
+  std::string stored_ids;       // what stands in the file
   uint64_t published_hash = 0;  // of the last published content
+<<<<<<< HEAD
   bool publish_scheduled = false, health_dirty = false, keep_host_scheduled = false;
+=======
+  bool publish_scheduled = false, health_dirty = false;
+  bool health_state_changed = false;  // what is published next depends on what is not stored yet
+  uint64_t seconds = 0;
+>>>>>>> fixctl
 
   boost::asio::steady_timer publish_timer, keep_host_timer;
   std::optional<boost::asio::posix::stream_descriptor> neighbours_fd;

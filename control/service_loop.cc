@@ -15,8 +15,9 @@ using namespace std::chrono_literals;
 constexpr auto kHeartbeat = 100ms;
 constexpr auto kPoll = 20ms;
 constexpr uint64_t kSecondNs = 1'000'000'000;
-// Clients on a connected network that the dataplane asked for: this many are kept resolved, for this long
-// after the last question. One that is forgotten costs its next packet, which asks again.
+// Clients on a connected network that the dataplane asked for: this many are kept resolved, those that do not
+// answer for this long after the last question. One that is forgotten costs its next packet, which asks
+// again.
 constexpr size_t kMaxAskedFor = 2048;
 constexpr uint64_t kForgetAskedNs = 3600 * kSecondNs;
 constexpr uint64_t kAskAgainNs = kSecondNs / 2;
@@ -46,6 +47,7 @@ void Service::Impl::start_loop() {
     tend_table();
     const auto change = builder.next_change_ns();
     if (change && monotonic_ns() >= *change) schedule_publish();
+    look_at_silent();
   });
   every(kPoll, [this] { poll_dataplane(); });
   every(1000ms, [this] { each_second(); });
@@ -70,6 +72,7 @@ void Service::Impl::on_health_change(const std::string& pool, const std::string&
   const auto status = health->status(pool, backend);
   if (status) {
     auto& logged = logged_health[{pool, backend}];
+    health_state_changed |= logged != status->state;
     if (logged != status->state)
       spdlog::info("backend {}/{} is {}{}", pool, backend, to_string(status->state),
                    status->reason.empty() ? "" : ": " + status->reason);
@@ -116,6 +119,11 @@ void Service::Impl::poll_dataplane() {
   if (watch.is_working()) resolve_requested();
 }
 
+bool Service::Impl::is_resolved(const Address& address) const {
+  const auto hop = neighbours->next_hop(address);
+  return hop && hop->resolved;
+}
+
 // What the dataplane has packets for and no MAC address.
 void Service::Impl::resolve_requested() {
   const uint64_t now = monotonic_ns();
@@ -131,8 +139,10 @@ void Service::Impl::resolve_requested() {
       neighbours->probe(hop->neighbour, hop->ifindex);
   }
   while (asked_for.size() > kMaxAskedFor)
-    asked_for.erase(std::min_element(asked_for.begin(), asked_for.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; }));
+    asked_for.erase(
+        std::min_element(asked_for.begin(), asked_for.end(), [this](const auto& a, const auto& b) {
+          return std::pair(is_resolved(a.first), a.second) < std::pair(is_resolved(b.first), b.second);
+        }));
   if (!is_new) return;
   follow_addresses();
   schedule_publish();
@@ -142,8 +152,11 @@ void Service::Impl::each_second() {
   neighbours->tick();
   if (neighbours->version() != seen_neighbours) schedule_publish();
   const uint64_t now = monotonic_ns();
-  if (std::erase_if(asked_for, [&](const auto& asked) { return now > asked.second + kForgetAskedNs; }) > 0)
-    follow_addresses();
+  // One that is resolved asks no more: it may be in the middle of a download.
+  const auto is_old = [&](const auto& asked) {
+    return now > asked.second + kForgetAskedNs && !is_resolved(asked.first);
+  };
+  if (std::erase_if(asked_for, is_old) > 0) follow_addresses();
   if (health_dirty) store_health();
   if (!publish_error.empty()) schedule_publish();
   if (!keep_host_scheduled) keep_host();

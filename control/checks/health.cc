@@ -65,6 +65,7 @@ struct Check {
     return progress.state == CheckState::down &&
            (last_outcome == ProbeOutcome::unreachable || last_outcome == ProbeOutcome::timeout);
   }
+  bool silent() const { return unreachable() && last_outcome == ProbeOutcome::timeout; }
   bool is_same(const PlannedCheck& plan) const {
     return config.name == plan.check->name && config.kind == plan.check->kind && target == plan.target;
   }
@@ -87,7 +88,7 @@ BackendHealth summarize(const Backend& backend) {
   BackendHealth sum;
   sum.checks_total = static_cast<uint32_t>(backend.checks.size());
   bool any_down = false, any_unknown = false;
-  uint32_t own = 0, own_unreachable = 0;
+  uint32_t own = 0, own_unreachable = 0, own_silent = 0;
   for (const auto& check : backend.checks) {
     if (passes(check->progress.state)) ++sum.checks_passed;
     if (check->progress.state == CheckState::unknown) any_unknown = true;
@@ -98,12 +99,14 @@ BackendHealth summarize(const Backend& backend) {
     if (!check->own_address) continue;
     ++own;
     if (check->unreachable()) ++own_unreachable;
+    if (check->silent()) ++own_silent;
     if (check->refused()) sum.refused_ports.push_back(check->target.port);
   }
   std::sort(sum.refused_ports.begin(), sum.refused_ports.end());
   sum.refused_ports.erase(std::unique(sum.refused_ports.begin(), sum.refused_ports.end()),
                           sum.refused_ports.end());
   sum.unreachable = own > 0 && own_unreachable == own;
+  sum.silent = sum.unreachable && own_silent == own;
   if (any_down) {
     sum.state = HealthState::down;
   } else if (any_unknown && !backend.decided) {
@@ -126,7 +129,8 @@ bool refresh(Backend& backend) {
   BackendHealth& told = backend.health;
   const bool first = told.since_realtime_ns == 0;
   const bool changed = first || now.state != told.state || now.reason != told.reason ||
-                       now.refused_ports != told.refused_ports || now.unreachable != told.unreachable;
+                       now.refused_ports != told.refused_ports || now.unreachable != told.unreachable ||
+                       now.silent != told.silent;
   if (!first && now.state == told.state) {
     now.since_realtime_ns = told.since_realtime_ns;
     now.since_monotonic_ns = told.since_monotonic_ns;

@@ -53,7 +53,8 @@ struct BackendHealth {
   // What `on_backend_down: auto` distinguishes. Ports of the backend itself that refuse; a check that goes to
   // another address (check_address) says nothing about them.
   std::vector<uint16_t> refused_ports;
-  bool unreachable = false;         // down, and every check of the backend is unreachable
+  bool unreachable = false;  // down, and every check of the backend is unreachable
+  bool silent = false;       // unreachable by timeouts alone: the host may as well be too busy to answer
   std::vector<CheckStatus> checks;  // in the order of configuration, IPv4 before IPv6
 };
 

@@ -256,6 +256,18 @@ class ControlTest(unittest.TestCase):
         self.assertEqual(self.post("/v1/backends/portals/portal-1/resume")[0], 200)
         self.wait_shares(0.5, 0.5)
 
+    def test_health_is_stored_before_it_is_published(self):
+        self.start()
+        self.wait_shares(0.5, 0.5)
+        self.backends[1].stop()
+        self.wait(lambda: self.backend("portal-1")["share"] == 0, "no share")
+        self.process.kill()
+        self.process.wait()
+        with open(self.run_dir + "/health.json") as f:
+            stored = json.load(f)
+        # 2 is `down`
+        self.assertEqual([b["state"] for b in stored["backends"] if b["backend"] == "portal-1"], [2])
+
     def test_last_backend_is_only_taken_out_by_force(self):
         self.start()
         self.wait_shares(0.5, 0.5)

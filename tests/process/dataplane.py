@@ -248,7 +248,8 @@ class Adopts(DataplaneTest):
             return any(entry["address"] == rig.SERVER for entry in wanted.values())
 
         wait_for("the resolve request", asked)
-        self.assertGreater(telemetry(self.set.run_dir, "/portico/drops")["next_hop_unresolved"], 0)
+        wait_for("packets that waited in vain",
+                 lambda: telemetry(self.set.run_dir, "/portico/drops")["next_hop_unresolved"] > 0)
 
 
 class Survives(DataplaneTest):

@@ -3,6 +3,8 @@
 #include "control/config.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -255,6 +257,18 @@ TEST(Config, UnreadableFileIsOneMessage) {
 }
 
 // Examples are read by people who copy them: each parses.
+TEST(Config, OnlyARegularFileOfSomeSizeIsRead) {
+  EXPECT_EQ(load_config("/dev/zero", false).messages.at(0).text, "is not a regular file");
+  const std::string fifo = testing::TempDir() + "portico-config-" + std::to_string(getpid());
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_EQ(load_config(fifo, false).messages.at(0).text, "is not a regular file");
+  std::filesystem::remove(fifo);
+  std::ofstream(fifo).put('x');
+  std::filesystem::resize_file(fifo, uint64_t{1} << 40);
+  EXPECT_NE(load_config(fifo, false).messages.at(0).text.find("larger than 16 MiB"), std::string::npos);
+  std::filesystem::remove(fifo);
+}
+
 TEST(Config, ExampleFilesParse) {
   const std::filesystem::path folder = std::filesystem::path(PORTICO_SOURCE_ROOT) / "examples";
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no examples";

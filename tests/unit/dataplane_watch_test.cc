@@ -18,8 +18,8 @@ class Watch : public testing::Test {
     ASSERT_NE(mkdtemp(name), nullptr);
     dir_ = name;
     writer_ = std::make_unique<FeedbackWriter>(dir_, "test");
-    watch_ = std::make_unique<DataplaneWatch>(
-        dir_, [this](DataplaneWatch::Level level, const std::string& text) {
+    watch_ =
+        std::make_unique<DataplaneWatch>(dir_, [this](DataplaneWatch::Level level, const std::string& text) {
           if (level == DataplaneWatch::Level::error) errors_.push_back(text);
         });
   }
@@ -69,6 +69,16 @@ TEST_F(Watch, AnAdoptedTableMayStillNeedARestart) {
   ASSERT_EQ(watch_->warnings().size(), 1u);
   EXPECT_NE(watch_->warnings()[0].find("need a restart"), std::string::npos);
   EXPECT_TRUE(errors_.empty());
+}
+
+TEST_F(Watch, KnowsWhichBackendsSend) {
+  report([](Feedback& f) { f.backends[3].packets_out = 5; });
+  EXPECT_FALSE(watch_->has_sent(3, monotonic_ns())) << "nobody knows when";
+  report([](Feedback& f) { f.backends[3].packets_out = 6; });
+  const uint64_t now = monotonic_ns();
+  EXPECT_TRUE(watch_->has_sent(3, now));
+  EXPECT_FALSE(watch_->has_sent(4, now));
+  EXPECT_FALSE(watch_->has_sent(3, now + 1'000'000'001)) << "not any more";
 }
 
 TEST_F(Watch, NamesThePortsThatRun) {

@@ -144,6 +144,7 @@ TEST_F(Monitor, ASilentBackendIsUnreachableAsAWhole) {
   config_.pools[0].checks.pop_back();
   monitor_.apply(config_);
   EXPECT_TRUE(health().unreachable);
+  EXPECT_TRUE(health().silent) << "no timeout proves that a host is gone";
 }
 
 TEST_F(Monitor, AnUnchangedCheckKeepsItsStateOverAReload) {

@@ -119,6 +119,53 @@ TEST(Ids, ABackendThatGainsAFamilyStaysTheSame) {
   EXPECT_EQ(backend_id(ids, config, 0), id);
 }
 
+TEST(Ids, ABackendThatLosesAFamilyStaysTheSame) {
+  for (const bool loses_v4 : {false, true}) {
+    Ids ids;
+    Config config = config_of({"b1", "b2"});
+    BackendConfig& backend = config.pools[0].backends[1];
+    backend.v6 = Address::parse("2001:db8::1");
+    ASSERT_EQ(ids.sync(config), std::nullopt);
+    const auto id = backend_id(ids, config, 1);
+    (loses_v4 ? backend.v4 : backend.v6).reset();
+    ASSERT_EQ(ids.sync(config), std::nullopt);
+    EXPECT_EQ(backend_id(ids, config, 1), id);
+    EXPECT_TRUE(ids.retired_backends().empty());
+  }
+}
+
+TEST(Ids, OfFlowsThatNobodyKnowsAreGivenToNobodyUntilTheyAreGone) {
+  Ids ids;
+  ids.take_out([](uint16_t id) { return id == 0; }, [](uint16_t id) { return id == 0 || id == 2; });
+  const Config config = config_of({"b1", "b2"});
+  ASSERT_EQ(ids.sync(config), std::nullopt);
+  EXPECT_EQ(backend_id(ids, config, 0), 1);
+  EXPECT_EQ(backend_id(ids, config, 1), 3);
+  EXPECT_EQ(ids.service(config.services[0]), 1);
+  EXPECT_TRUE(ids.retired_backends().empty())
+      << "there is no record: the dataplane treats their flows as gone";
+  ids.published(1, {});
+  EXPECT_FALSE(ids.release(report(1, kSecond, {0}), report(1, kSecond, {0, 2})));
+  EXPECT_FALSE(ids.release(report(1, 2 * kSecond), report(1, 2 * kSecond)));
+  EXPECT_TRUE(ids.release(report(1, 4 * kSecond), report(1, 4 * kSecond)));
+  EXPECT_EQ(ids.to_text().find("flows under"), std::string::npos);
+}
+
+TEST(Ids, SurviveTheLossOfTheTable) {
+  Ids ids;
+  Config config = config_of({"b1", "b2", "b3"});
+  ASSERT_EQ(ids.sync(config), std::nullopt);
+  config.pools[0].backends.erase(config.pools[0].backends.begin());
+  ASSERT_EQ(ids.sync(config), std::nullopt);
+  Ids next;
+  next.recover_text(ids.to_text() + "backend 70000 x\nbackend x y\nnonsense\nbackend 1 twice\n");
+  next.take_out([](uint16_t id) { return id == 0; }, [](uint16_t id) { return id < 3; });
+  ASSERT_EQ(next.sync(config), std::nullopt);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(backend_id(next, config, i), backend_id(ids, config, i));
+  EXPECT_EQ(next.service(config.services[0]), ids.service(config.services[0]));
+  EXPECT_EQ(next.to_text(), ids.to_text());
+}
+
 TEST(Ids, AServiceWithAnotherModeIsAnotherService) {
   Ids ids;
   Config config = config_of({"b1"});
