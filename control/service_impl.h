@@ -107,13 +107,8 @@ struct Service::Impl {
   std::map<std::pair<std::string, std::string>, HealthState> logged_health;
   std::string stored_ids;       // what stands in the file
   uint64_t published_hash = 0;  // of the last published content
-<<<<<<< HEAD
   bool publish_scheduled = false, health_dirty = false, keep_host_scheduled = false;
-=======
-  bool publish_scheduled = false, health_dirty = false;
   bool health_state_changed = false;  // what is published next depends on what is not stored yet
-  uint64_t seconds = 0;
->>>>>>> fixctl
 
   boost::asio::steady_timer publish_timer, keep_host_timer;
   std::optional<boost::asio::posix::stream_descriptor> neighbours_fd;
