@@ -178,7 +178,8 @@ TEST(SpoiledTable, WhatCannotBeMendedIsAnErrorAndTriedAgain) {
   std::filesystem::create_directory(file);
   EXPECT_THROW(publisher.heartbeat(), std::runtime_error);
   EXPECT_THROW(publisher.publish(sample_content()), std::runtime_error);
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1) << "no temporary file stays";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1)
+      << "no temporary file stays";
   std::filesystem::remove(file);
   EXPECT_NE(publisher.heartbeat(), "");
   EXPECT_EQ(Adopter(dir.path()).poll().kind, Kind::adopted);
