@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The `feedback` file: the dataplane's main thread writes it, control and the CLI read consistent copies.
-// Each start of the dataplane makes a new file with a new epoch. Nothing is mapped: a file that others cut off
-// would be a SIGBUS.
+// Each start of the dataplane makes a new file with a new epoch. Nothing is mapped: a file that others cut
+// off would be a SIGBUS.
 #pragma once
 
 #include <filesystem>
@@ -28,10 +28,10 @@ class FeedbackWriter {
   };
 
   // Between begin() and end() the caller may write what it likes, but for magic, abi_version, header_size,
-  // layout_hash, epoch, pid and sequence. end() stores the heartbeat and writes to the file the header, drops,
-  // the ports and workers that the header counts, the services and backends in use, and resolve requests. It
-  // makes a file anew that was removed or replaced, mends one that was cut off or overwritten by writing it,
-  // and never throws: what cannot be written now is written by a later end().
+  // layout_hash, epoch, pid and sequence. end() stores the heartbeat and writes to the file the header,
+  // drops, the ports and workers that the header counts, the services and backends in use, and resolve
+  // requests. It makes a file anew that was removed or replaced, mends one that was cut off or overwritten by
+  // writing it, and never throws: what cannot be written now is written by a later end().
   Feedback& begin() { return *feedback_; }
   void end(const Used& used);
   void end() { end(Used{}); }

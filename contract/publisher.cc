@@ -122,7 +122,8 @@ void Publisher::step(const char* name) const {
 // A new file under its temporary name: nobody reads it yet.
 void Publisher::fill_new_file(int fd, FileState& state) const {
   step("room");
-  // Header and directories exist before they are used: a full tmpfs is an error here, not in the middle later.
+  // Header and directories exist before they are used: a full tmpfs is an error here, not in the middle
+  // later.
   if (const int error = posix_fallocate(fd, 0, kBlocksStart); error != 0)
     throw std::runtime_error(std::string("cannot make room for the table: ") + std::strerror(error) +
                              "; free some on the run directory's file system");
@@ -226,7 +227,8 @@ void Publisher::mend() {
             (current_ ? ", with table " + std::to_string(generation()) : "");
 }
 
-// The current content in a new file, whole before it has its name: whoever ends in between leaves the old one.
+// The current content in a new file, whole before it has its name: whoever ends in between leaves the old
+// one.
 void Publisher::make_anew() {
   FileState state;
   BuiltBlocks blocks;
@@ -253,7 +255,8 @@ std::bitset<kDirectorySlots> Publisher::held_slots() const {
   std::bitset<kDirectorySlots> held;
   const auto hold = [&](uint64_t generation) {
     for (uint64_t i = 0; i < kDirectorySlots; ++i)
-      if (file_state_.slots[i].valid && file_state_.slots[i].directory.generation == generation) held[i] = true;
+      if (file_state_.slots[i].valid && file_state_.slots[i].directory.generation == generation)
+        held[i] = true;
   };
   if (current_) hold(current_->generation);
   FeedbackHeader feedback;
@@ -277,8 +280,8 @@ uint64_t Publisher::oldest_slot(const std::bitset<kDirectorySlots>& held) const 
     return file_state_.slots[slot].valid ? file_state_.slots[slot].directory.generation : 0;
   };
   for (uint64_t i = 0; i < kDirectorySlots; ++i) {
-    const bool in_use =
-        held[i] || (current_ && file_state_.slots[i].valid && file_state_.slots[i].directory.generation == current_->generation);
+    const bool in_use = held[i] || (current_ && file_state_.slots[i].valid &&
+                                    file_state_.slots[i].directory.generation == current_->generation);
     if (!in_use && (best == kDirectorySlots || age(i) < age(best))) best = i;
   }
   return best;
@@ -328,8 +331,8 @@ void Publisher::place(BuiltBlocks& blocks, const std::bitset<kDirectorySlots>& h
   }
 }
 
-// The order is the protocol: blocks, directory, and last the one word that names them. A write ends before the
-// next begins, and the kernel keeps two writes to one file in their order for whoever reads it.
+// The order is the protocol: blocks, directory, and last the one word that names them. A write ends before
+// the next begins, and the kernel keeps two writes to one file in their order for whoever reads it.
 void Publisher::write(int fd, FileState& state, const BuiltBlocks& blocks, const Directory& directory,
                       uint64_t slot) {
   const std::string& path = file_.path().native();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Control's side of the table: turns content into immutable blocks and publishes generations of them.
-// docs/contract.md has the protocol. Not thread-safe: one thread owns it. Nothing is mapped: a file that others cut
-// off would be a SIGBUS.
+// docs/contract.md has the protocol. Not thread-safe: one thread owns it. Nothing is mapped: a file that
+// others cut off would be a SIGBUS.
 #pragma once
 
 #include <bitset>
@@ -35,15 +35,16 @@ class Publisher {
   // Publishes a generation and returns its number; a content equal to the current one (but for
   // config_version) too. Fills in PoolRecord::backend_count and usable_count itself. Throws
   // std::invalid_argument if the content breaks a rule of contract/validate.h (the text says which) and
-  // std::runtime_error if the file cannot be written (a full tmpfs); then the current generation stays. A file
-  // that others spoiled is made anew first, as heartbeat() does it.
+  // std::runtime_error if the file cannot be written (a full tmpfs); then the current generation stays. A
+  // file that others spoiled is made anew first, as heartbeat() does it.
   uint64_t publish(const TableContent& content);
 
-  // Call at least every kHeartbeatStaleMs / 2. Looks whether the file is still the one that was written: in its
-  // place, not cut off, its header ours; every two seconds also whether the current generation's bytes are, and
-  // whether the dataplane found them broken. If not, the current content is published in a new file of a new
-  // epoch; generation numbers go on, so ids keep their meaning. Returns what was mended since the last call, for
-  // the log; empty: nothing. Throws std::runtime_error if it cannot be mended: the next call tries again.
+  // Call at least every kHeartbeatStaleMs / 2. Looks whether the file is still the one that was written: in
+  // its place, not cut off, its header ours; every two seconds also whether the current generation's bytes
+  // are, and whether the dataplane found them broken. If not, the current content is published in a new file
+  // of a new epoch; generation numbers go on, so ids keep their meaning. Returns what was mended since the
+  // last call, for the log; empty: nothing. Throws std::runtime_error if it cannot be mended: the next call
+  // tries again.
   std::string heartbeat();
 
   uint64_t epoch() const { return file_state_.header.epoch; }

@@ -189,7 +189,9 @@ void Report::gather_header(DataplaneState state, const AdoptionStatus& adoption)
 
 // Writes the file. Trouble with it is none with packets.
 void Report::finish() {
-  const auto count = [](const std::vector<uint16_t>& ids) { return ids.empty() ? size_t{0} : ids.back() + size_t{1}; };
+  const auto count = [](const std::vector<uint16_t>& ids) {
+    return ids.empty() ? size_t{0} : ids.back() + size_t{1};
+  };
   file_.end({.services = count(services_), .backends = count(backends_)});
   if (file_.trouble() == told_) return;
   told_ = file_.trouble();
