@@ -143,7 +143,7 @@ def feedback(run_dir):
              "adopted_generation", "adopted_monotonic_ns", "refused_generation", "refused_count")
     out = dict(zip(names, words))
     out["refused_reason"], out["state"], out["worker_count"], out["port_count"] = struct.unpack_from("<4I", header, 144)
-    out["refused_text"] = header[192:448].split(b"\0")[0].decode()
+    out["refused_text"] = header[192:448].split(b"\0")[0].decode(errors="replace")
     return out
 
 
