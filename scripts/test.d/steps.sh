@@ -5,14 +5,17 @@
 
 fuzz_seconds=${PORTICO_FUZZ_SECONDS:-60}
 
-# All names, in the order in which they run.
+# All names, in the order in which they run. Those that take longest are left to `--full` or `--only`.
 all_tests() {
   echo build
   echo unit-and-packet-tests
   echo lint
   find tests/e2e -maxdepth 1 -type f -perm -u+x -printf '%f\n' 2>/dev/null | sort
-  echo sanitized-tests
   echo fuzz
+  if [ "${full:-false}" = true ] || [ "${only:-*}" != '*' ]; then
+    echo tidy
+    echo sanitized-tests
+  fi
 }
 
 configure() {
@@ -33,7 +36,8 @@ step_unit_and_packet_tests() {
   return $status
 }
 
-step_lint() { scripts/lint; }
+step_lint() { scripts/lint --fast; }
+step_tidy() { scripts/lint; }
 
 step_sanitized_tests() {
   local status=0
