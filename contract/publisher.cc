@@ -150,10 +150,11 @@ bool Publisher::take_over() {
         directory.epoch == header.epoch;
     if (slots[i].valid) newest = std::max(newest, directory.generation);
   }
-  if (newest > kMaxGeneration) return false;
+  // Generations must go on from what a dataplane may have seen. Where nothing tells that number (`current` or
+  // the directories are gone), only a new epoch can start over: in this one they would be refused for ever.
+  if (newest > kMaxGeneration || header.current == 0 || newest < newest_seen(header.epoch)) return false;
   file_state_.header = header;
   last_generation_ = newest;
-  if (header.current == 0) return true;
   Directory directory;
   BlockCache cache;
   auto snapshot = std::make_shared<Snapshot>();
@@ -166,6 +167,13 @@ bool Publisher::take_over() {
   }
   current_ = recovered_ = snapshot;
   return true;
+}
+
+// The newest generation of the epoch that the dataplane, alive or not, has told of; 0: none.
+uint64_t Publisher::newest_seen(uint64_t epoch) const {
+  FeedbackHeader feedback;
+  if (!feedback_.read_header(feedback).ok() || feedback.table_epoch != epoch) return 0;
+  return std::max(feedback.adopted_generation, feedback.pending_generation);
 }
 
 std::string Publisher::heartbeat() {

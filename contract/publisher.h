@@ -75,6 +75,7 @@ class Publisher {
   void step(const char* name) const;
   void fill_new_file(int fd, FileState& state) const;
   bool take_over();
+  uint64_t newest_seen(uint64_t epoch) const;
   void write_heartbeat();
   std::string damage();
   std::string damage_of_content();

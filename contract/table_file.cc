@@ -185,6 +185,7 @@ MaybeFault read_directory(int fd, const TableHeader& header, uint64_t file_bytes
     return bad_directory("block_count: " + std::to_string(directory.block_count) + " is out of range");
   if (directory.checksum != checksum_of(directory))
     return TableFault{RefusalReason::bad_checksum, "directory: wrong checksum"};
+  if (directory.generation == 0) return bad_directory("generation: 0");  // everywhere else it means none
   if (directory.generation != generation_in(header.current))
     return bad_directory("generation: " + std::to_string(directory.generation) + " is not the current one, " +
                          std::to_string(generation_in(header.current)));

@@ -31,5 +31,13 @@ TEST(HostileTable, EveryByteOfHeaderAndDirectory) {
       }
 }
 
+// Inputs that fuzzing found.
+TEST(HostileTable, Findings) {
+  const std::vector<uint8_t> findings[] = {
+      {6, 0, 0, 4, 0xfb},  // a later generation whose `current` is 0 and whose directory is broken
+  };
+  for (const auto& input : findings) test::try_hostile_table(input);
+}
+
 }  // namespace
 }  // namespace portico

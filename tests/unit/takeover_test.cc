@@ -155,6 +155,42 @@ TEST(Takeover, AnotherBuildsTableIsReplaced) {
   }
 }
 
+// The dataplane has adopted generation 3; what tells that number is gone from the file. Generation 1 of the
+// same epoch would be refused as a step backwards, for ever.
+TEST(Takeover, AFileThatForgotItsGenerationsGetsANewEpoch) {
+  for (const auto& spoil : std::vector<std::function<void(TableEditor&)>>{
+           [](auto& t) { t.directory().checksum ^= 1, t.header().current = 0; },
+           [](auto& t) { t.header().current = 0; },
+           [](auto& t) {
+             t.directory().checksum ^= 1;
+             t.header().current = current_word(1, 0);  // whole and valid, but older
+           }}) {
+    TempDir dir;
+    uint64_t epoch = 0;
+    {
+      Publisher publisher(dir.path());
+      epoch = publisher.epoch();
+      for (uint32_t mark = 1; mark <= 3; ++mark) publisher.publish(marked_content(mark));
+    }
+    Adopter running(dir.path());
+    ASSERT_EQ(running.poll().generation, 3u);
+    FeedbackWriter feedback(dir.path(), "test");
+    feedback.begin().header.table_epoch = epoch;
+    feedback.begin().header.adopted_generation = 3;
+    feedback.end();
+
+    TableEditor table = TableEditor::open(dir.path());
+    spoil(table);
+    table.save(dir.path());
+    Publisher successor(dir.path());
+    EXPECT_NE(successor.epoch(), epoch);
+    successor.publish(marked_content(13));
+    const AdoptResult result = running.poll();
+    ASSERT_EQ(result.kind, Kind::adopted) << result.text;
+    EXPECT_EQ(result.snapshot->config_version, 13u);
+  }
+}
+
 // The blocks of a generation as they stand in the file now: all still what the directory says?
 bool is_intact(const std::filesystem::path& dir, uint64_t generation) {
   TableEditor table = TableEditor::open(dir);
