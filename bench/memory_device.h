@@ -25,7 +25,7 @@ class MemoryDevice {
   }
   ~MemoryDevice() {
     for (rte_ring* const ring : {received_, sent_}) {
-      void* m;
+      void* m = nullptr;
       while (rte_ring_sc_dequeue(ring, &m) == 0) rte_pktmbuf_free(static_cast<rte_mbuf*>(m));
       rte_ring_free(ring);
     }

@@ -39,6 +39,27 @@ inline uint64_t flow_hash_v4(const HashKey& key, uint32_t client, uint16_t clien
   return hash_words(key, (uint64_t{client} << 32) | vip, (uint64_t{client_port} << 16) | vip_port, 4, 0);
 }
 
+// The same with what depends on the key alone computed once, for who hashes many. Two multiplications instead
+// of three.
+class FlowHasherV4 {
+ public:
+  FlowHasherV4() = default;
+  explicit FlowHasherV4(const HashKey& key)
+      : addresses_(key.k[0]),
+        ports_(key.k[1] ^ kHashMixA),
+        first_(kHashMixB ^ key.k[0]),
+        second_(fold_multiply(4 ^ key.k[1], key.k[0] ^ kHashMixB) ^ kHashMixA ^ key.k[1]) {}
+
+  uint64_t operator()(uint32_t client, uint16_t client_port, uint32_t vip, uint16_t vip_port) const {
+    const uint64_t addresses = (uint64_t{client} << 32) | vip,
+                   ports = (uint64_t{client_port} << 16) | vip_port;
+    return fold_multiply(fold_multiply(addresses ^ addresses_, ports ^ ports_) ^ first_, second_);
+  }
+
+ private:
+  uint64_t addresses_ = 0, ports_ = 0, first_ = 0, second_ = 0;
+};
+
 // The same for IPv6; `client` and `vip` point at 16 bytes.
 inline uint64_t flow_hash_v6(const HashKey& key, const void* client, uint16_t client_port, const void* vip,
                              uint16_t vip_port) {

@@ -21,7 +21,6 @@ class AddressMap {
   struct Key {
     A address;
     uint16_t port;  // network byte order; 0 where only the address counts
-    bool operator==(const Key&) const = default;
   };
 
   // Empty: finds nothing.
@@ -29,42 +28,64 @@ class AddressMap {
   // For up to `capacity` keys.
   AddressMap(const HashKey& hash_key, size_t capacity)
       : hash_key_(hash_key),
-        slots_(std::bit_ceil(capacity * 2 + 2), Slot{{}, kNone}),
+        slots_(std::bit_ceil(capacity * 2 + 2), Slot{{}, 0, kNone}),
         mask_(slots_.size() - 1) {}
 
   // Adds a key or changes its value. `value` is not kNone; at most `capacity` keys.
   void insert(const Key& key, uint16_t value) {
-    size_t i = hash(key) & mask_;
-    while (slots_[i].value != kNone && !(slots_[i].key == key)) i = (i + 1) & mask_;
-    slots_[i] = {key, value};
+    size_t i = hash(hash_key_, key) & mask_;
+    while (slots_[i].value != kNone && !slots_[i].is_of(key)) i = (i + 1) & mask_;
+    slots_[i] = {key.address, key.port, value};
   }
 
+  // The map as a value that registers can hold, valid while the map lives.
+  class Reader;
+  Reader reader() const { return {hash_key_, slots_.data(), mask_}; }
+
   // The key's value, or kNone.
-  uint16_t find(const Key& key) const {
-    for (size_t i = hash(key) & mask_;; i = (i + 1) & mask_) {
-      const Slot& slot = slots_[i];
-      if (slot.value == kNone || slot.key == key) return slot.value;
-    }
-  }
+  uint16_t find(const Key& key) const { return reader().find(key); }
 
  private:
   struct Slot {
-    Key key;
+    A address;
+    uint16_t port;
     uint16_t value;  // kNone: empty
-  };
 
-  size_t hash(const Key& key) const {
+    bool is_of(const Key& key) const { return address == key.address && port == key.port; }
+  };
+  static_assert(sizeof(Slot) == (sizeof(A) == 4 ? 8 : 24));
+
+  static size_t hash(const HashKey& hash_key, const Key& key) {
     if constexpr (sizeof(A) == 4) {
-      return fold_multiply(hash_key_.k[0] ^ ((uint64_t{key.address} << 16) | key.port),
-                           hash_key_.k[1] ^ kHashMixA);
+      return fold_multiply(hash_key.k[0] ^ ((uint64_t{key.address} << 16) | key.port),
+                           hash_key.k[1] ^ kHashMixA);
     } else {
-      return fold_multiply(hash_key_.k[0] ^ key.address[0] ^ (key.port * kHashMixB),
-                           hash_key_.k[1] ^ key.address[1] ^ kHashMixA);
+      return fold_multiply(hash_key.k[0] ^ key.address[0] ^ (key.port * kHashMixB),
+                           hash_key.k[1] ^ key.address[1] ^ kHashMixA);
     }
   }
 
   HashKey hash_key_;
   std::vector<Slot> slots_;
+  size_t mask_;
+};
+
+template <typename A>
+class AddressMap<A>::Reader {
+ public:
+  Reader(const HashKey& hash_key, const Slot* slots, size_t mask)
+      : hash_key_(hash_key), slots_(slots), mask_(mask) {}
+
+  uint16_t find(const Key& key) const {
+    for (size_t i = hash(hash_key_, key) & mask_;; i = (i + 1) & mask_) {
+      const Slot& slot = slots_[i];
+      if (slot.is_of(key) || slot.value == kNone) return slot.value;
+    }
+  }
+
+ private:
+  HashKey hash_key_;
+  const Slot* slots_;
   size_t mask_;
 };
 

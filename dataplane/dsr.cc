@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Direct server return: the packet goes to the backend as it is, but for its Ethernet header and TTL.
+#include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
 
 namespace portico {
@@ -33,12 +34,7 @@ template <typename F>
 void send_in(WorkerCore& core, Packet& p, uint16_t backend) {
   age_header<F>(p.l3, 0);
   if (!send_to_backend<F>(core, p, backend, address_of<F>(core.table->backend(backend)))) return;
-  WorkerCounters& c = core.counters;
-  bump(c.forwarded);
-  bump(c.services[p.service].packets_in);
-  bump(c.services[p.service].bytes_in, p.ip_length);
-  bump(c.backends[backend].packets_in);
-  bump(c.backends[backend].bytes_in, p.ip_length);
+  count_in(core.counters, p.service, backend, p.ip_length);
 }
 
 template <typename F>

@@ -36,6 +36,8 @@ struct V4 {
   static uint64_t hash(const HashKey& key, Ip a, uint16_t a_port, Ip b, uint16_t b_port) {
     return flow_hash_v4(key, a, a_port, b, b_port);
   }
+  // hash() under one key.
+  using Hasher = FlowHasherV4;
 };
 
 struct V6 {
@@ -50,6 +52,16 @@ struct V6 {
   static uint64_t hash(const HashKey& key, const Ip& a, uint16_t a_port, const Ip& b, uint16_t b_port) {
     return flow_hash_v6(key, a.data(), a_port, b.data(), b_port);
   }
+  class Hasher {
+   public:
+    explicit Hasher(const HashKey& key) : key_(key) {}
+    uint64_t operator()(const Ip& a, uint16_t a_port, const Ip& b, uint16_t b_port) const {
+      return hash(key_, a, a_port, b, b_port);
+    }
+
+   private:
+    HashKey key_;
+  };
 };
 
 template <typename F>
@@ -63,7 +75,7 @@ typename F::Ip destination_of(const uint8_t* l3) {
 
 // Fields of a TCP header (RFC 9293 section 3.1).
 inline constexpr uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kPsh = 0x08, kAck = 0x10, kUrg = 0x20;
-inline constexpr uint32_t kTcpHeaderSize = 20;
+inline constexpr uint32_t kTcpHeaderSize = 20, kTcpChecksumOffset = 16;
 inline uint16_t tcp_source_port(const uint8_t* tcp) {
   return load<uint16_t>(tcp);
 }

@@ -3,10 +3,21 @@
 // sizes are a promise: at most 32 bytes per IPv4 DSR flow and 80 per NAT flow with the index, twice for IPv6.
 #pragma once
 
+#include <cstddef>
+
 #include "dataplane/family.h"
 #include "dataplane/flow_state.h"
 
 namespace portico {
+
+// Whether two addresses that stand one behind the other are a header's source and destination.
+template <typename F>
+bool is_pair_of(const void* pair, const uint8_t* l3) {
+  return std::memcmp(pair, l3 + F::kSourceOffset, 2 * sizeof(typename F::Ip)) == 0;
+}
+inline bool is_port_pair_of(uint16_t source, uint16_t destination, const uint8_t* l4) {
+  return tcp_source_port(l4) == source && tcp_destination_port(l4) == destination;
+}
 
 // A flow whose packets we see in one direction only.
 template <typename F>
@@ -25,6 +36,10 @@ struct DsrEntry {
     return client == source && vip == destination && client_port == source_port &&
            vip_port == destination_port;
   }
+  // The same of headers without options or extensions between addresses and ports.
+  bool is_client_of(const uint8_t* l3, const uint8_t* l4) const {
+    return is_pair_of<F>(this, l3) && is_port_pair_of(client_port, vip_port, l4);
+  }
 };
 static_assert(sizeof(DsrEntry<V4>) == 24 && sizeof(DsrEntry<V6>) == 48);
 
@@ -34,8 +49,10 @@ struct alignas(64) NatEntry {
   using Family = F;
   static constexpr uint32_t kKeys = 2;  // as the client's packets show it, and as the backend's do
 
-  typename F::Ip client, vip, nat, backend_address;
-  uint16_t client_port, vip_port, nat_port, backend_port;
+  // In the order of packets from the client, and of those from the backend, so that either compares as a
+  // whole.
+  typename F::Ip client, vip, backend_address, nat;
+  uint16_t client_port, vip_port, backend_port, nat_port;
   uint16_t service, backend;
   Vitals vitals;
   uint32_t client_isn;      // the client's initial sequence number
@@ -60,6 +77,14 @@ struct alignas(64) NatEntry {
                        uint16_t destination_port) const {
     return backend_address == source && nat == destination && backend_port == source_port &&
            nat_port == destination_port;
+  }
+  bool is_client_of(const uint8_t* l3, const uint8_t* l4) const {
+    return is_pair_of<F>(this, l3) && is_port_pair_of(client_port, vip_port, l4);
+  }
+  bool is_backend_of(const uint8_t* l3, const uint8_t* l4) const {
+    static_assert(offsetof(NatEntry, backend_address) == 2 * sizeof(typename F::Ip));
+    return is_pair_of<F>(reinterpret_cast<const char*>(this) + 2 * sizeof(typename F::Ip), l3) &&
+           is_port_pair_of(backend_port, nat_port, l4);
   }
 };
 static_assert(sizeof(NatEntry<V4>) == 64 && sizeof(NatEntry<V6>) == 128);

@@ -22,6 +22,12 @@ class Vitals {
   FlowState state() const { return static_cast<FlowState>((word_ >> 28) & 7); }
   bool probationary() const { return word_ >> 31; }
   uint32_t seen() const { return word_ & kTickMask; }
+  // Established and past probation: most flows, most of the time.
+  bool is_plain() const { return word_ >> 28 == static_cast<uint32_t>(FlowState::established); }
+  // The same as set_seen() on a plain flow.
+  void keep_plain(uint32_t tick) {
+    word_ = (static_cast<uint32_t>(FlowState::established) << 28) | (tick & kTickMask);
+  }
   void set_state(FlowState s) { word_ = (word_ & ~(7u << 28)) | (static_cast<uint32_t>(s) << 28); }
   void set_probationary(bool p) { word_ = (word_ & 0x7fffffffu) | (uint32_t{p} << 31); }
   void set_seen(uint32_t tick) { word_ = (word_ & ~kTickMask) | (tick & kTickMask); }

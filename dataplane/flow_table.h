@@ -23,19 +23,12 @@ class FlowTable {
       : capacity_(capacity),
         region_((size_t{capacity} + 1) * sizeof(Entry), huge_pages, numa_node),
         entries_(reinterpret_cast<Entry*>(region_.data())),
-        index_(capacity * Entry::kKeys, capacity, huge_pages, numa_node) {}
+        index_(capacity * Entry::kKeys, capacity, entries_, sizeof(Entry), huge_pages, numa_node) {}
 
   Entry& operator[](uint32_t reference) { return entries_[reference]; }
   const Entry& operator[](uint32_t reference) const { return entries_[reference]; }
 
-  void prefetch_bucket(uint64_t hash) const { index_.prefetch(hash); }
-  uint32_t candidate(uint64_t hash) const { return index_.candidate(hash); }
-  void prefetch_entry(uint32_t reference) const {
-    const auto* const first = reinterpret_cast<const char*>(&entries_[reference]);
-    __builtin_prefetch(first, 1);
-    if constexpr (sizeof(Entry) % 64 != 0 || sizeof(Entry) > 64)
-      __builtin_prefetch(first + sizeof(Entry) - 1, 1);
-  }
+  const FlowIndex& index() const { return index_; }
 
   // The reference of the entry for which matches(entry) holds, or 0. `candidate` is tried first: it may be
   // out of date.

@@ -7,6 +7,7 @@
 
 #include "dataplane/checksum.h"
 #include "dataplane/parse.h"
+#include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
 
 namespace portico {

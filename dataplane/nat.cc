@@ -1,27 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Address translation in both directions: client and VIP on one side, NAT address and backend on the other.
 #include "dataplane/checksum.h"
+#include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
 
 namespace portico {
 
 namespace {
 
-constexpr uint32_t kTcpChecksumOffset = 16;
 // How far beyond the first acknowledgement a client may be when its handshake counts as proven: an initial
 // window (RFC 7413 lets a server send before it). A spoofer hits it once in 2^16.
 constexpr uint32_t kHandshakeWindow = 65536;
-
-template <typename F>
-void rewrite(Packet& p, const typename F::Ip& source, uint16_t source_port, const typename F::Ip& destination,
-             uint16_t destination_port, uint16_t address_delta, uint16_t tcp_delta) {
-  store(p.l3 + F::kSourceOffset, source);
-  store(p.l3 + F::kDestinationOffset, destination);
-  store(p.l4, source_port);
-  store(p.l4 + 2, destination_port);
-  adjust_checksum(p.l4 + kTcpChecksumOffset, tcp_delta);
-  age_header<F>(p.l3, address_delta);
-}
 
 template <typename F>
 NatEntry<F> make_entry(const WorkerCore& core, const Packet& p, uint16_t backend) {
@@ -51,15 +40,9 @@ void compute_deltas(NatEntry<F>& e) {
 
 template <typename F>
 void send_in(WorkerCore& core, const NatEntry<F>& e, Packet& p) {
-  rewrite<F>(p, e.nat, e.nat_port, e.backend_address, e.backend_port, e.address_delta, e.tcp_delta);
-  WorkerCounters& c = core.counters;
-  const uint16_t service = e.service, backend = e.backend;
-  if (!send_to_backend<F>(core, p, backend, e.backend_address)) return;
-  bump(c.forwarded);
-  bump(c.services[service].packets_in);
-  bump(c.services[service].bytes_in, p.ip_length);
-  bump(c.backends[backend].packets_in);
-  bump(c.backends[backend].bytes_in, p.ip_length);
+  rewrite<F>(p.l3, p.l4, e.nat, e.nat_port, e.backend_address, e.backend_port, e.address_delta, e.tcp_delta);
+  if (!send_to_backend<F>(core, p, e.backend, e.backend_address)) return;
+  count_in(core.counters, e.service, e.backend, p.ip_length);
 }
 
 // Answers a client's packet with RST and counts it for its service.
@@ -170,15 +153,10 @@ bool send_to_client(WorkerCore& core, NatEntry<F>& e, Packet& p) {
 
 template <typename F>
 void send_out(WorkerCore& core, NatEntry<F>& e, Packet& p) {
-  rewrite<F>(p, e.vip, e.vip_port, e.client, e.client_port, inverse_delta(e.address_delta),
+  rewrite<F>(p.l3, p.l4, e.vip, e.vip_port, e.client, e.client_port, inverse_delta(e.address_delta),
              inverse_delta(e.tcp_delta));
   if (!send_to_client(core, e, p)) return;
-  WorkerCounters& c = core.counters;
-  bump(c.forwarded);
-  bump(c.services[e.service].packets_out);
-  bump(c.services[e.service].bytes_out, p.ip_length);
-  bump(c.backends[e.backend].packets_out);
-  bump(c.backends[e.backend].bytes_out, p.ip_length);
+  count_out(core.counters, e.service, e.backend, p.ip_length);
 }
 
 }  // namespace

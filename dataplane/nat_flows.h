@@ -24,14 +24,17 @@ struct PortShare {
 
 inline PortShare port_share(const TableNat& nat, uint32_t worker, uint32_t worker_count) {
   const uint32_t span = nat.last_port - nat.first_port + 1u;
-  const uint32_t count = worker < span ? (span - worker - 1) / worker_count + 1 : 0;
+  const uint32_t count = worker_count == 1 ? span
+                         : worker < span   ? (span - worker - 1) / worker_count + 1
+                                           : 0;
   return {nat.first_port + worker, worker_count, count};
 }
 
 // The worker that owns a port (host byte order) of the range, or worker_count if it is outside.
 inline uint32_t port_owner(const TableNat& nat, uint16_t port, uint32_t worker_count) {
   if (port < nat.first_port || port > nat.last_port) return worker_count;
-  return (port - nat.first_port) % worker_count;
+  // A division would cost as much as all the rest.
+  return worker_count == 1 ? 0 : (port - nat.first_port) % worker_count;
 }
 
 template <typename F>
@@ -67,6 +70,15 @@ class NatFlows : public FlowTable<NatEntry<F>> {
   uint32_t oldest_half_open(uint16_t backend) const { return half_open_[backend].oldest; }
   uint32_t half_open_count(uint16_t backend) const { return half_open_[backend].count; }
 
+  // How many flows of one backend may be half open, and the generation of the table for which that was
+  // computed.
+  uint32_t half_open_limit() const { return half_open_limit_; }
+  uint64_t ports_generation() const { return ports_generation_; }
+  void set_half_open_limit(uint32_t limit, uint64_t generation) {
+    half_open_limit_ = limit;
+    ports_generation_ = generation;
+  }
+
   // Where the search for a free port of a NAT address goes on, modulo its ports.
   uint32_t& cursor(uint16_t nat) { return cursors_[nat]; }
 
@@ -75,6 +87,8 @@ class NatFlows : public FlowTable<NatEntry<F>> {
     uint32_t oldest = 0, newest = 0, count = 0;
   };
   std::vector<List> half_open_;
+  uint32_t half_open_limit_ = 1;
+  uint64_t ports_generation_ = 0;
   std::array<uint32_t, kMaxNatAddresses> cursors_{};
 };
 

@@ -49,11 +49,16 @@ bool try_address(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint1
 // answer.
 template <typename F>
 void limit_half_open(WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
-  uint32_t ports = 0;
-  for (const uint16_t nat : core.table->nat_of(F::kFamily))
-    ports += port_share(core.table->nat()[nat], core.config.index, core.config.worker_count).count;
   const uint32_t oldest = flows.oldest_half_open(backend);
-  if (oldest == 0 || flows.half_open_count(backend) < std::max(1u, ports / 4)) return;
+  if (oldest == 0) return;
+  // Counting ports takes a division per address: once per table.
+  if (flows.ports_generation() != core.table->generation()) {
+    uint32_t ports = 0;
+    for (const uint16_t nat : core.table->nat_of(F::kFamily))
+      ports += port_share(core.table->nat()[nat], core.config.index, core.config.worker_count).count;
+    flows.set_half_open_limit(std::max(1u, ports / 4), core.table->generation());
+  }
+  if (flows.half_open_count(backend) < flows.half_open_limit()) return;
   erase_flow(core, flows, oldest);
   bump(core.counters.evictions);
 }

@@ -11,6 +11,8 @@ struct rte_mbuf;
 
 namespace portico {
 
+class FlowIndex;
+
 // What parsing found.
 enum class Kind : uint8_t {
   malformed,   // Packet::reason says how
@@ -32,17 +34,21 @@ enum class Path : uint8_t {
 
 struct Packet {
   rte_mbuf* mbuf;
-  uint8_t* l3;         // IP header
-  uint8_t* l4;         // TCP or ICMP header
-  uint64_t hash;       // of the flow, for the flow table
-  uint32_t candidate;  // reference of the likely entry; 0: none
-  uint16_t ip_length;  // bytes, header included
-  uint16_t payload;    // bytes after the TCP header
-  uint16_t service;    // id; kNone: none
-  uint16_t nat;        // nat_out and icmp: index of the NAT address
-  uint8_t flags;       // of TCP
+  uint8_t* l3;             // IP header
+  uint8_t* l4;             // TCP or ICMP header
+  uint64_t hash;           // of the flow, for the flow table
+  const FlowIndex* index;  // of the flow table; null: none to look into
+  uint32_t candidate;      // reference of the likely entry; 0: none
+  uint16_t ip_length;      // bytes, header included
+  uint16_t payload;        // bytes after the TCP header
+  uint16_t service;        // id; kNone: none
+  uint16_t nat;            // nat_out and icmp: index of the NAT address
+  uint8_t flags;           // of TCP
   bool is_v6;
   bool was_handed_over;
+  // No tags, no IP options, no extension headers, and TCP flags that change nothing: ACK, perhaps PSH and
+  // URG.
+  bool is_plain;
   Kind kind;
   Path path;
   DropReason reason;  // of kind malformed

@@ -127,12 +127,6 @@ void parse_tcp(Packet& packet, uint32_t l4_offset, uint32_t readable) {
 
 }  // namespace
 
-bool are_sane_tcp_flags(uint8_t flags) {
-  if (flags & kSyn) return (flags & (kFin | kRst)) == 0;
-  if (flags & kRst) return (flags & kFin) == 0;
-  return flags & kAck;
-}
-
 IpParts parse_ip(const uint8_t* l3, uint32_t available, uint32_t whole) {
   if (available == 0) return malformed(DropReason::truncated);
   if (l3[0] >> 4 == 4) return parse_v4(l3, available, whole);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "dataplane/family.h"
 #include "dataplane/packet.h"
 
 namespace portico {
@@ -33,6 +34,10 @@ void parse_frame(Packet& packet);
 
 // Whether a TCP sends such a combination (RFC 9293): SYN, FIN and RST exclude each other, and all but SYN and
 // RST come with ACK.
-bool are_sane_tcp_flags(uint8_t flags);
+constexpr bool are_sane_tcp_flags(uint8_t flags) {
+  if (flags & kSyn) return (flags & (kFin | kRst)) == 0;
+  if (flags & kRst) return (flags & kFin) == 0;
+  return flags & kAck;
+}
 
 }  // namespace portico

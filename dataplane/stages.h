@@ -8,10 +8,11 @@
 namespace portico {
 
 // --- classify.cc ---
-// What the packet is to us: sets path and service or nat, the flow's hash, and prefetches its bucket.
-void classify(WorkerCore& core, Packet& packet);
-// Picks the likely entry of the packet's flow and prefetches it.
-void find_candidate(WorkerCore& core, Packet& packet);
+// Parses a burst and finds out what its packets are to us: sets path and service or nat, the flow's hash, and
+// prefetches its bucket.
+void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over);
+// Picks the likely entry of each packet's flow and prefetches it.
+void find_candidates(WorkerCore& core, uint32_t n);
 
 // --- balance.cc ---
 // What becomes of a client's packet whose flow is known.
@@ -106,9 +107,6 @@ bool send_to_backend(WorkerCore& core, Packet& packet, uint16_t backend, const t
 void queue_frame(WorkerCore& core, rte_mbuf* mbuf, uint16_t port);
 // Frees what was dropped.
 void free_dropped(WorkerCore& core);
-// Decrements TTL or hop limit; IPv4's checksum takes `address_delta` along.
-template <typename F>
-void age_header(uint8_t* l3, uint16_t address_delta);
 
 // --- waiting_room.cc ---
 // Keeps a packet until `hop` has a MAC address; it counts as sent. False: no room.

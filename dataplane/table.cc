@@ -28,6 +28,7 @@ TableBackend backend_of(const BackendRecord& r) {
   b.exists = 1;
   b.disposition = static_cast<BackendDisposition>(r.disposition);
   b.reset_count = r.reset_count;
+  b.is_plain = b.disposition == BackendDisposition::forward && b.reset_count == 0;
   b.next_hop_v4 = r.address_v4.is_none() ? kNone : r.next_hop_v4;
   b.next_hop_v6 = r.address_v6.is_none() ? kNone : r.next_hop_v6;
   b.has_v4 = !r.address_v4.is_none();
@@ -176,6 +177,8 @@ void Table::build_next_hops(const Table* previous) {
     hop.port = r.port;
     hop.mtu = r.mtu;
     hop.resolved = r.resolved;
+    if (r.resolved && r.vlan == 0)
+      hop.plain_mtu = static_cast<uint16_t>(std::min<uint32_t>(r.mtu, UINT16_MAX));
     hops->push_back(hop);
   }
   next_hops_ = hops;

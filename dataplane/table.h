@@ -45,6 +45,7 @@ struct alignas(64) TableBackend {
   uint8_t reset_count;
   uint8_t has_v4, has_v6;  // whether it has an address of the family
   uint8_t takes_new;       // whether new flows go to it: slots of its pool name it, and it is to forward
+  uint8_t is_plain;        // it exists and none of its flows is to be reset or to finish
   uint16_t next_hop_v4, next_hop_v6;  // kNone: no address, or no way to it yet
   uint32_t address_v4;                // network byte order
   std::array<uint64_t, 2> address_v6;
@@ -69,7 +70,8 @@ struct TableNextHop {
   uint16_t port;
   uint32_t mtu;  // bytes of IP packet
   uint8_t resolved;
-  uint8_t reserved[3];
+  uint8_t reserved;
+  uint16_t plain_mtu;  // largest IP packet that goes out at once and untagged; 0: unresolved, or with a tag
 };
 static_assert(sizeof(TableNextHop) == 24);
 
@@ -106,6 +108,11 @@ class Table {
   }
   uint16_t find_service(const std::array<uint64_t, 2>& address, uint16_t port) const {
     return listeners_v6_->find({address, port});
+  }
+  // The map behind find_service(); the argument only names the family.
+  AddressMap<uint32_t>::Reader listeners(uint32_t) const { return listeners_v4_->reader(); }
+  AddressMap<std::array<uint64_t, 2>>::Reader listeners(const std::array<uint64_t, 2>&) const {
+    return listeners_v6_->reader();
   }
   // Index into local addresses, or null if the address is not ours.
   const LocalAddress* find_local(uint32_t address) const {

@@ -2,7 +2,7 @@
 // The last stage: the Ethernet header of the next hop, and the queue of its port.
 #include <rte_mbuf.h>
 
-#include "dataplane/checksum.h"
+#include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
 
 namespace portico {
@@ -10,7 +10,6 @@ namespace portico {
 namespace {
 
 constexpr uint32_t kUntaggedSize = 14, kTaggedSize = 18;
-constexpr uint64_t kBufferFlags = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
 
 bool append(PacketBuffer& buffer, rte_mbuf* mbuf) {
   if (buffer.count == kOutputSize) return false;
@@ -27,7 +26,7 @@ void write_l2(Packet& packet, const TableNextHop& hop) {
   m->data_off = static_cast<uint16_t>(m->data_off - grown);
   m->data_len = static_cast<uint16_t>(m->data_len + grown);
   m->pkt_len = static_cast<uint32_t>(m->pkt_len + grown);
-  m->ol_flags &= kBufferFlags;  // nothing the receiving port said holds for the sending one
+  m->ol_flags &= kBufferFlags;
   std::memcpy(start, hop.macs.data(), hop.macs.size());
   if (hop.vlan != 0) {
     store(start + 12, htons(0x8100));
@@ -53,6 +52,7 @@ void drop(WorkerCore& core, rte_mbuf* mbuf, DropReason reason) {
 }
 
 void free_dropped(WorkerCore& core) {
+  if (core.to_free_count == 0) return;
   rte_pktmbuf_free_bulk(core.to_free.data(), core.to_free_count);
   core.to_free_count = 0;
 }
@@ -106,18 +106,9 @@ bool send_to_backend(WorkerCore& core, Packet& packet, uint16_t backend, const t
   return send_by_route<F>(core, packet, address);
 }
 
-template <typename F>
-void age_header(uint8_t* l3, uint16_t address_delta) {
-  --l3[F::kTtlOffset];
-  if constexpr (F::kFamily == Family::v4)
-    adjust_checksum(l3 + 10, fold_sum(uint64_t{address_delta} + kTtlDelta));
-}
-
 template bool send_by_route<V4>(WorkerCore&, Packet&, const V4::Ip&);
 template bool send_by_route<V6>(WorkerCore&, Packet&, const V6::Ip&);
 template bool send_to_backend<V4>(WorkerCore&, Packet&, uint16_t, const V4::Ip&);
 template bool send_to_backend<V6>(WorkerCore&, Packet&, uint16_t, const V6::Ip&);
-template void age_header<V4>(uint8_t*, uint16_t);
-template void age_header<V6>(uint8_t*, uint16_t);
 
 }  // namespace portico

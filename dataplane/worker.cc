@@ -5,7 +5,7 @@
 
 #include <random>
 
-#include "dataplane/parse.h"
+#include "dataplane/plain.h"
 #include "dataplane/stages.h"
 
 namespace portico {
@@ -22,35 +22,45 @@ HashKey random_key() {
   return {{word(), word()}};
 }
 
-void parse(Packet& packet, rte_mbuf* mbuf, bool was_handed_over) {
-  packet = {};
-  packet.mbuf = mbuf;
-  packet.was_handed_over = was_handed_over;
-  parse_frame(packet);
-}
-
-void forward(WorkerCore& core, Packet& packet) {
+template <typename F>
+void forward_of(WorkerCore& core, Packet& packet) {
   switch (packet.path) {
     case Path::done:
       return;
     case Path::dsr:
-      return packet.is_v6 ? forward_dsr<V6>(core, packet) : forward_dsr<V4>(core, packet);
+      return forward_dsr<F>(core, packet);
     case Path::nat_in:
-      return packet.is_v6 ? forward_nat_in<V6>(core, packet) : forward_nat_in<V4>(core, packet);
+      return forward_nat_in<F>(core, packet);
     case Path::nat_out:
-      return packet.is_v6 ? forward_nat_out<V6>(core, packet) : forward_nat_out<V4>(core, packet);
+      return forward_nat_out<F>(core, packet);
     case Path::icmp:
-      return packet.is_v6 ? forward_icmp<V6>(core, packet) : forward_icmp<V4>(core, packet);
+      return forward_icmp<F>(core, packet);
   }
+}
+
+// False: the packet is not plain.
+template <typename F>
+[[gnu::always_inline]] inline bool forward_plain(WorkerCore& core, const Packet& packet) {
+  if (packet.path == Path::dsr)
+    return forward_plain_dsr<F>(core, *core.set<F>().dsr.load(std::memory_order_relaxed), packet);
+  if (packet.path != Path::nat_in && packet.path != Path::nat_out) return false;
+  NatFlows<F>& flows = *core.set<F>().nat.load(std::memory_order_relaxed);
+  return packet.path == Path::nat_in ? forward_plain_nat_in<F>(core, flows, packet)
+                                     : forward_plain_nat_out<F>(core, flows, packet);
+}
+
+void forward(WorkerCore& core, Packet& packet) {
+  if (packet.is_plain && (packet.is_v6 ? forward_plain<V6>(core, packet) : forward_plain<V4>(core, packet)))
+    return;
+  packet.is_v6 ? forward_of<V6>(core, packet) : forward_of<V4>(core, packet);
 }
 
 // The stages, each over the whole burst, so that the cache misses of one packet overlap those of the others:
 // headers, index buckets, entries.
 void run_stages(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over) {
   for (uint32_t i = 0; i < n; ++i) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void*));
-  for (uint32_t i = 0; i < n; ++i) parse(core.packets[i], mbufs[i], were_handed_over);
-  for (uint32_t i = 0; i < n; ++i) classify(core, core.packets[i]);
-  for (uint32_t i = 0; i < n; ++i) find_candidate(core, core.packets[i]);
+  classify_burst(core, mbufs, n, were_handed_over);
+  find_candidates(core, n);
   for (uint32_t i = 0; i < n; ++i) forward(core, core.packets[i]);
   free_dropped(core);
 }

@@ -28,7 +28,7 @@ uint64_t hash_of(uint32_t client) {
 
 uint32_t find(const FlowTable<DsrEntry<V4>>& table, uint32_t client) {
   const uint64_t hash = hash_of(client);
-  return table.find(hash, table.candidate(hash), [&](const auto& e) { return e.client == client; });
+  return table.find(hash, table.index().candidate(hash), [&](const auto& e) { return e.client == client; });
 }
 
 TEST(FlowTable, BytesPerFlow) {
@@ -53,6 +53,46 @@ TEST(FlowTable, HoldsItsWholeCapacity) {
   EXPECT_EQ(table.allocate(), 0u);
   for (uint32_t i = 1; i <= kFlows; ++i) ASSERT_EQ(table[find(table, i)].client, i);
   EXPECT_EQ(find(table, kFlows + 1), 0u);
+}
+
+// Keys that find their first bucket nearly full are found in their second, and taken out of it again.
+TEST(FlowTable, ForgetsAllOfAFullTable) {
+  constexpr uint32_t kFlows = 20000;
+  FlowTable<DsrEntry<V4>> table(kFlows, false, -1);
+  for (uint32_t round = 0; round < 3; ++round) {
+    for (uint32_t i = 1; i <= kFlows; ++i) {
+      const uint32_t r = table.allocate();
+      table[r] = entry_of(i + round);
+      ASSERT_TRUE(table.insert_key(hash_of(i + round), r));
+    }
+    for (uint32_t i = 1; i <= kFlows; ++i) {
+      const uint32_t r = find(table, i + round);
+      ASSERT_EQ(table[r].client, i + round);
+      table.erase_key(hash_of(i + round), r);
+      table.release(r);
+      ASSERT_EQ(find(table, i + round), 0u);
+    }
+  }
+}
+
+TEST(FlowHash, IsTheSameUnderAPreparedKey) {
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 1000; ++i) {
+    const HashKey key{{random(), random()}};
+    const auto a = static_cast<uint32_t>(random()), b = static_cast<uint32_t>(random());
+    const auto a_port = static_cast<uint16_t>(random()), b_port = static_cast<uint16_t>(random());
+    ASSERT_EQ(V4::Hasher(key)(a, a_port, b, b_port), V4::hash(key, a, a_port, b, b_port));
+  }
+}
+
+TEST(Checksum, ShortFoldIsTheLongOne) {
+  std::mt19937 random(6);
+  for (const uint32_t edge : {0u, 1u, 0xffffu, 0x10000u, 0x1fffeu, 0x1ffffu, 0xffff0000u, 0xffffffffu})
+    EXPECT_EQ(fold_sum32(edge), fold_sum(edge)) << edge;
+  for (int i = 0; i < 100000; ++i) {
+    const auto sum = static_cast<uint32_t>(random());
+    ASSERT_EQ(fold_sum32(sum), fold_sum(sum)) << sum;
+  }
 }
 
 TEST(FlowTable, AgreesWithAMapUnderRandomUse) {
