@@ -16,6 +16,7 @@
 #include "dataplane/handover.h"
 #include "dataplane/log.h"
 #include "dataplane/options.h"
+#include "dataplane/plan_text.h"
 #include "dataplane/ports.h"
 #include "dataplane/report.h"
 #include "dataplane/signals.h"
@@ -178,7 +179,7 @@ int run(const Options& options) {
   return 0;
 }
 
-// What run() would start, for a person.
+// What run() would start, and why. No log is open: answers and complaints are for whoever asks.
 int dry_run(const Options& options) {
   Adopter adopter(options.run_dir);
   const AdoptResult result = adopter.poll();
@@ -188,8 +189,9 @@ int dry_run(const Options& options) {
                                  : "no table in " + options.run_dir + "; start portico-control first");
   }
   const std::string object = options.run_dir + "/(steering program)";
-  std::fputs(describe(make_start_plan(*result.snapshot, options, object)).c_str(), stdout);
-  return 0;
+  const StartPlan plan = draw_plan(*result.snapshot, options, object);
+  std::fputs((options.json ? plan_json(plan) : plan_text(plan)).c_str(), stdout);
+  return plan.objections.empty() ? 0 : 1;
 }
 
 }  // namespace
@@ -205,11 +207,15 @@ int main(int argc, char** argv) {
     case portico::OptionsOutcome::run:
       break;
   }
-  portico::start_log(options.log_level);
   try {
-    return options.dry_run ? portico::dry_run(options) : portico::run(options);
+    if (options.dry_run) return portico::dry_run(options);
+    portico::start_log(options.log_level);
+    return portico::run(options);
   } catch (const std::exception& error) {
-    portico::log_error(error.what());
+    if (options.dry_run)
+      std::fprintf(stderr, "portico-dataplane: %s\n", error.what());
+    else
+      portico::log_error(error.what());
     return 1;
   }
 }

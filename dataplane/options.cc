@@ -20,16 +20,20 @@ constexpr const char* kHelp =
     "Forwards the packets of Portico's services by the table that portico-control publishes.\n\n"
     "  --run-dir DIR        directory shared with portico-control (default /run/portico)\n"
     "  --file-prefix NAME   DPDK's file prefix (default: derived from the run directory)\n"
-    "  --dry-run            print ports, workers and DPDK arguments of the current table, start nothing\n"
+    "  --dry-run            print where workers, queues and memory would be by the current table, and why;\n"
+    "                       start and touch nothing. HWLOC_XMLFILE=FILE: for the machine in that file\n"
+    "  --json               with --dry-run: print JSON\n"
     "  --log-level LEVEL    debug, info (default), warning or error\n"
     "  --version            print the version and the table's ABI version\n"
     "  --help               print this\n\n"
-    "Signals: SIGTERM and SIGINT stop cleanly. Exit status: 0 stopped cleanly, 1 could not start or run.\n";
+    "Signals: SIGTERM and SIGINT stop cleanly. Exit status: 0 stopped cleanly, 1 could not start or run,\n"
+    "or, with --dry-run, could not start by this plan.\n";
 
 constexpr std::array kLongOptions = {
     option{"run-dir", required_argument, nullptr, 'r'},
     option{"file-prefix", required_argument, nullptr, 'p'},
     option{"dry-run", no_argument, nullptr, 'd'},
+    option{"json", no_argument, nullptr, 'j'},
     option{"log-level", required_argument, nullptr, 'l'},
     option{"version", no_argument, nullptr, 'v'},
     option{"help", no_argument, nullptr, 'h'},
@@ -62,6 +66,9 @@ OptionsOutcome parse_options(int argc, char** argv, Options& options) {
       case 'd':
         options.dry_run = true;
         break;
+      case 'j':
+        options.json = true;
+        break;
       case 'l':
         if (!parse_log_level(optarg, options.log_level)) return complain("unknown log level", optarg);
         break;
@@ -76,6 +83,7 @@ OptionsOutcome parse_options(int argc, char** argv, Options& options) {
     }
   }
   if (optind < argc) return complain("unexpected argument", argv[optind]);
+  if (options.json && !options.dry_run) return complain("only --dry-run prints JSON, not", "--json");
   if (options.run_dir.empty()) return complain("--run-dir needs a directory, not", "");
   if (options.file_prefix.empty()) options.file_prefix = derive_file_prefix(options.run_dir);
   if (!std::all_of(options.file_prefix.begin(), options.file_prefix.end(), is_prefix_character)) {

@@ -14,6 +14,7 @@ struct Options {
   std::string file_prefix;  // DPDK's; empty: derived from run_dir
   LogLevel log_level = LogLevel::info;
   bool dry_run = false;  // print what would be started, start nothing
+  bool json = false;     // with dry_run: print JSON
 };
 
 // What main() does after reading the command line.

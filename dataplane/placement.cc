@@ -48,20 +48,26 @@ std::vector<Core> cores_of(hwloc_topology_t topology, const std::vector<unsigned
   return cores;
 }
 
-// Cores in the order in which workers should take them.
-void order_cores(std::vector<Core>& cores, const std::vector<int>& nodes) {
-  const auto is_near = [&nodes](const Core& core) {
-    return std::find(nodes.begin(), nodes.end(), core.node) != nodes.end();
-  };
-  const bool any_known = std::any_of(nodes.begin(), nodes.end(), [](int node) { return node >= 0; });
+bool any_known(const std::vector<int>& nodes) {
+  return std::any_of(nodes.begin(), nodes.end(), [](int node) { return node >= 0; });
+}
+
+unsigned lowest_cpu(const std::vector<Core>& cores) {
   unsigned lowest = ~0u;
   for (const Core& core : cores) lowest = std::min(lowest, core.cpus.front());
+  return lowest;
+}
+
+// Cores in the order in which workers should take them.
+void order_cores(std::vector<Core>& cores, const std::vector<int>& nodes) {
+  const unsigned lowest = lowest_cpu(cores);
+  const auto ports_near = [&nodes](const Core& core) {
+    return core.node < 0 ? 0 : std::count(nodes.begin(), nodes.end(), core.node);
+  };
   std::stable_sort(cores.begin(), cores.end(), [&](const Core& a, const Core& b) {
-    const auto rank = [&](const Core& core) {
-      if (core.cpus.front() == lowest) return 2;
-      return any_known && !is_near(core) ? 1 : 0;
-    };
-    return rank(a) < rank(b);
+    const bool a_last = a.cpus.front() == lowest, b_last = b.cpus.front() == lowest;
+    if (a_last != b_last) return b_last;
+    return ports_near(a) > ports_near(b);
   });
 }
 
@@ -121,16 +127,70 @@ void warn_of_sharing(const std::vector<Core>& cores, const std::vector<int>& nod
   if (used_cores < distinct.size()) {
     placement.warnings.push_back("some workers share a physical core with another worker's hardware thread");
   }
-  const bool any_known = std::any_of(nodes.begin(), nodes.end(), [](int node) { return node >= 0; });
   for (const Core& core : cores) {
     const bool used =
         std::any_of(core.cpus.begin(), core.cpus.end(), [&](unsigned c) { return distinct.contains(c); });
-    if (used && any_known && std::find(nodes.begin(), nodes.end(), core.node) == nodes.end()) {
+    if (used && any_known(nodes) && std::find(nodes.begin(), nodes.end(), core.node) == nodes.end()) {
       placement.warnings.push_back("a worker runs on another NUMA node (" + std::to_string(core.node) +
                                    ") than the ports");
       return;
     }
   }
+}
+
+// What distinguishes the CPU of worker `index`, the best first.
+std::string reason_of(const Core& core, const std::vector<Core>& cores, const PlacementRequest& request,
+                      const std::vector<unsigned>& taken, size_t index) {
+  const auto before = taken.begin() + static_cast<std::ptrdiff_t>(index);
+  const auto shared = std::find(taken.begin(), before, taken[index]);
+  const auto sibling = std::find_if(taken.begin(), before, [&core](unsigned cpu) {
+    return std::find(core.cpus.begin(), core.cpus.end(), cpu) != core.cpus.end();
+  });
+  const auto worker = [&taken](auto it) { return "worker " + std::to_string(it - taken.begin()); };
+  std::string text;
+  if (!request.worker_cpus.empty()) text = "named in worker_cpus; ";
+  if (!any_known(request.nodes)) {
+    text += "the ports' node is not known";
+  } else if (std::find(request.nodes.begin(), request.nodes.end(), core.node) != request.nodes.end()) {
+    text += "on a port's node";
+  } else {
+    text += request.worker_cpus.empty() ? "no core is left on the ports' nodes" : "far from the ports";
+  }
+  if (shared != before) return text + ", no CPU is left: shares that of " + worker(shared);
+  if (sibling != before) return text + ", no core is left: shares that of " + worker(sibling);
+  text += ", a physical core of its own";
+  if (core.cpus.front() == lowest_cpu(cores)) text += ", the one that serves the kernel, too";
+  return text;
+}
+
+void explain_choice(const std::vector<Core>& cores, const PlacementRequest& request, Placement& placement) {
+  const std::vector<unsigned>& taken = placement.worker_cpus;
+  for (size_t i = 0; i < taken.size(); ++i) {
+    for (const Core& core : cores) {
+      if (std::find(core.cpus.begin(), core.cpus.end(), taken[i]) == core.cpus.end()) continue;
+      placement.worker_nodes.push_back(core.node);
+      placement.reasons.push_back(reason_of(core, cores, request, taken, i));
+    }
+  }
+}
+
+// A hardware thread beside a worker takes from its core, so the others run there only if there is no choice.
+std::vector<unsigned> choose_main_cpus(const std::vector<Core>& cores, const std::vector<unsigned>& taken) {
+  std::vector<unsigned> apart, beside, all;
+  for (const Core& core : cores) {
+    const auto is_taken = [&taken](unsigned c) {
+      return std::find(taken.begin(), taken.end(), c) != taken.end();
+    };
+    const bool has_worker = std::any_of(core.cpus.begin(), core.cpus.end(), is_taken);
+    for (const unsigned cpu : core.cpus) {
+      all.push_back(cpu);
+      if (!has_worker) apart.push_back(cpu);
+      if (!is_taken(cpu)) beside.push_back(cpu);
+    }
+  }
+  std::vector<unsigned>& chosen = !apart.empty() ? apart : !beside.empty() ? beside : all;
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
 }
 
 }  // namespace
@@ -150,22 +210,8 @@ Placement place_workers(hwloc_topology_t topology, const PlacementRequest& reque
     if (!placement.error.empty()) return placement;
   }
   warn_of_sharing(cores, request.nodes, placement);
-
-  std::vector<unsigned> all;
-  for (const Core& core : cores) all.insert(all.end(), core.cpus.begin(), core.cpus.end());
-  std::sort(all.begin(), all.end());
-  for (const unsigned cpu : all) {
-    const auto& taken = placement.worker_cpus;
-    if (std::find(taken.begin(), taken.end(), cpu) == taken.end()) placement.main_cpus.push_back(cpu);
-  }
-  if (placement.main_cpus.empty()) placement.main_cpus = all;
-  for (const unsigned cpu : placement.worker_cpus) {
-    for (const Core& core : cores) {
-      if (std::find(core.cpus.begin(), core.cpus.end(), cpu) != core.cpus.end()) {
-        placement.worker_nodes.push_back(core.node);
-      }
-    }
-  }
+  explain_choice(cores, request, placement);
+  placement.main_cpus = choose_main_cpus(cores, placement.worker_cpus);
   return placement;
 }
 

@@ -21,14 +21,16 @@ struct PlacementRequest {
 struct Placement {
   std::vector<unsigned> worker_cpus;  // by worker index
   std::vector<int> worker_nodes;      // NUMA node of each; -1: unknown
-  std::vector<unsigned> main_cpus;    // for the main thread: what the workers left, else all allowed
+  std::vector<std::string> reasons;   // why each worker runs there, in words
+  std::vector<unsigned> main_cpus;    // for all other threads: cores without workers, else what is left
   std::vector<std::string> warnings;  // what a person should know: shared cores, other nodes
   std::string error;                  // not empty: there is no placement, and why
 };
 
-// One worker per physical core, cores near the ports' nodes first, the core of the lowest CPU last (it
-// serves the kernel's interrupts and our main thread). When cores run out, their second hardware threads,
-// and then CPUs are shared; both with a warning. An explicit list is taken as it is, in its order.
+// One worker per physical core: cores of the node with most ports first, then of the other ports' nodes, then
+// others (few nodes mean few copies of the table); the core of the lowest CPU last (it serves the kernel's
+// interrupts and our main thread). When cores run out, their second hardware threads are used, and then CPUs
+// are shared; both with a warning. An explicit list is taken as it is, in its order.
 Placement place_workers(hwloc_topology_t topology, const PlacementRequest& request);
 
 // How many physical cores the allowed CPUs make.

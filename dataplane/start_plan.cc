@@ -3,29 +3,19 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 #include <set>
 #include <stdexcept>
 
 #include "dataplane/buffers.h"
 #include "dataplane/device.h"
 #include "dataplane/handover.h"
+#include "dataplane/topology.h"
 
 namespace portico {
 namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
 constexpr uint32_t kDefaultMtu = 1500;
-
-using Topology = std::unique_ptr<hwloc_topology, decltype(&hwloc_topology_destroy)>;
-
-Topology load_topology() {
-  hwloc_topology_t topology = nullptr;
-  if (hwloc_topology_init(&topology) != 0 || hwloc_topology_load(topology) != 0) {
-    throw std::runtime_error("hwloc cannot read this machine's CPUs; is /sys mounted?");
-  }
-  return Topology(topology, hwloc_topology_destroy);
-}
 
 const SettingsRecord& settings_of(const Snapshot& snapshot) {
   return snapshot.settings->records<SettingsRecord>()[0];
@@ -89,7 +79,7 @@ uint32_t choose_workers(const std::vector<uint32_t>& queues, unsigned cores) {
   return any_known ? std::min(workers, kMaxWorkers) : 1;
 }
 
-StartPlan make_start_plan(const Snapshot& snapshot, const Options& options, const std::string& xdp_program) {
+StartPlan draw_plan(const Snapshot& snapshot, const Options& options, const std::string& xdp_program) {
   StartPlan plan;
   const auto records = snapshot.ports->records<PortRecord>();
   if (records.empty()) throw std::runtime_error("the table names no port; set `dataplane.ports`");
@@ -98,16 +88,18 @@ StartPlan make_start_plan(const Snapshot& snapshot, const Options& options, cons
     plan.mtus.push_back(record.mtu);
   }
   const Topology topology = load_topology();
-  const std::vector<unsigned> allowed = allowed_cpus();
-  plan.workers = settle_workers(snapshot, plan, physical_cores(topology.get(), allowed));
-  PlacementRequest request{plan.workers, field_text(settings_of(snapshot).worker_cpus), {}, allowed};
+  const bool is_here = hwloc_topology_is_thissystem(topology.get()) != 0;
+  const std::vector<unsigned> usable = usable_cpus(topology.get());
+  plan.machine = describe_machine(topology.get());
+  plan.workers = settle_workers(snapshot, plan, physical_cores(topology.get(), usable));
   for (uint32_t i = 0; i < plan.ports.size(); ++i) {
     plan.ports[i] = plan_port(records[i], i, plan.workers, xdp_program);
-    if (const auto objection = objection_to(plan.ports[i], plan.workers))
-      throw std::runtime_error(*objection);
-    request.nodes.push_back(numa_node_of(plan.ports[i]));
+    const auto objection = is_here ? objection_to(plan.ports[i], plan.workers) : std::nullopt;
+    if (objection) plan.objections.push_back(*objection);
+    plan.port_nodes.push_back(node_of_port(topology.get(), plan.ports[i]));
   }
-  plan.placement = place_workers(topology.get(), request);
+  plan.placement = place_workers(
+      topology.get(), {plan.workers, field_text(settings_of(snapshot).worker_cpus), plan.port_nodes, usable});
   if (!plan.placement.error.empty()) throw std::runtime_error(plan.placement.error);
   settle_memory(snapshot, plan);
   plan.eal = {.file_prefix = options.file_prefix,
@@ -120,24 +112,10 @@ StartPlan make_start_plan(const Snapshot& snapshot, const Options& options, cons
   return plan;
 }
 
-std::string describe(const StartPlan& plan) {
-  std::string text;
-  for (const PortPlan& port : plan.ports) {
-    text += "port " + port.name + ": " + port.device + (port.arguments.empty() ? "" : "," + port.arguments) +
-            "\n";
-  }
-  for (uint32_t i = 0; i < plan.workers; ++i) {
-    text += "worker " + std::to_string(i) + ": CPU " + std::to_string(plan.placement.worker_cpus[i]) +
-            ", NUMA node " + std::to_string(plan.placement.worker_nodes[i]) + ", " +
-            std::to_string(plan.flows_per_worker) + " flows\n";
-  }
-  for (const std::string& warning : plan.placement.warnings) text += "warning: " + warning + "\n";
-  text += "packet buffers: " + std::to_string(plan.mbufs) + " per node of " + std::to_string(plan.data_room) +
-          " bytes, " + std::to_string(plan.memory / kMiB) + " MiB" +
-          (plan.huge_pages ? " of huge pages\n" : " without huge pages\n");
-  text += "dpdk:";
-  for (const std::string& argument : eal_arguments(plan.eal)) text += " " + argument;
-  return text + "\n";
+StartPlan make_start_plan(const Snapshot& snapshot, const Options& options, const std::string& xdp_program) {
+  StartPlan plan = draw_plan(snapshot, options, xdp_program);
+  if (!plan.objections.empty()) throw std::runtime_error(plan.objections.front());
+  return plan;
 }
 
 std::optional<std::string> restart_needed(const Snapshot& running, const Snapshot& next) {

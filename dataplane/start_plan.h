@@ -18,22 +18,25 @@ namespace portico {
 struct StartPlan {
   uint32_t workers = 1;
   Placement placement;
+  std::string machine;  // "2 NUMA nodes, 8 cores, 16 CPUs"
   std::vector<PortPlan> ports;
-  std::vector<uint32_t> mtus;  // wanted, by port; 0: the device's
-  uint32_t mbufs = 0;          // per NUMA node
-  uint16_t data_room = 0;      // bytes of a packet buffer
+  std::vector<int> port_nodes;          // NUMA node of each port's hardware; -1: none or not known
+  std::vector<std::string> objections;  // why these ports cannot work, each with its remedy
+  std::vector<uint32_t> mtus;           // wanted, by port; 0: the device's
+  uint32_t mbufs = 0;                   // per NUMA node
+  uint16_t data_room = 0;               // bytes of a packet buffer
   uint32_t flows_per_worker = 0;
   bool huge_pages = true;
   uint64_t memory = 0;  // bytes for packet buffers and rings
   EalRequest eal;
 };
 
-// Throws std::runtime_error with the remedy if the host does not have what the table asks for.
-// `xdp_program`: see plan_port.
-StartPlan make_start_plan(const Snapshot& snapshot, const Options& options, const std::string& xdp_program);
+// What would be started. Touches nothing. Throws std::runtime_error with the remedy if there is no plan at
+// all; what is wrong with single ports of this machine stands in `objections`. `xdp_program`: see plan_port.
+StartPlan draw_plan(const Snapshot& snapshot, const Options& options, const std::string& xdp_program);
 
-// For --dry-run: ports, workers, CPUs, memory and DPDK arguments, a line each.
-std::string describe(const StartPlan& plan);
+// The same to start by: throws the first objection, too.
+StartPlan make_start_plan(const Snapshot& snapshot, const Options& options, const std::string& xdp_program);
 
 // Which [start] settings of `next` differ from those in use, "workers, ports"; nothing if none does.
 std::optional<std::string> restart_needed(const Snapshot& running, const Snapshot& next);

@@ -41,6 +41,8 @@ int explain(const Context& context, const std::string& client, const std::string
 // `verb`: drain, hold or resume. `backend`: NAME or POOL/NAME.
 int change_backend(const Context& context, const std::string& verb, const std::string& backend,
                    const std::string& why, bool force);
+// Which CPU and NIC queues each worker gets by the present table, and why.
+int show_topology(const Context& context);
 int show_version(const Context& context);
 
 // The whole program: parses the command line and runs the command. `terminal`: whether `out` is one.

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """portico-dataplane as a process: start, adoption, refusals, crashes, stops. Needs root; see rig.py."""
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import rig  # noqa: E402
-from rig import AF_PACKET, DATAPLANE, Setting, feedback, table, telemetry, wait_for  # noqa: E402
+from rig import AF_PACKET, DATAPLANE, PORTICO, SOURCE, Setting, feedback, table, telemetry, wait_for  # noqa: E402
 
 IN_MEMORY = "port net_null0\nport net_null1\nnext-hop 198.18.0.1 02:00:00:00:00:01 02:00:00:00:00:02 0\n" \
             "route 0.0.0.0/0 0\npool portals\nbackend portal-1 portals 198.18.0.1 0\n" \
@@ -72,6 +73,35 @@ class Start(DataplaneTest):
         self.assertIn("port lan: net_af_packet1,iface=lan0", plan.stdout)
         self.assertIn("--no-pci", plan.stdout)
         self.assertFalse((Path(self.set.run_dir) / "feedback").exists())
+
+    def test_dry_run_tells_programs_where_workers_go_and_why(self):
+        self.set.publisher.publish(table(**AF_PACKET))
+        command = [DATAPLANE, "--run-dir", self.set.run_dir, "--dry-run", "--json"]
+        plan = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+        self.assertEqual([port["name"] for port in plan["ports"]], ["wan", "lan"])
+        self.assertEqual(plan["objections"], [])
+        self.assertIn("a physical core of its own", plan["workers"][0]["why"])
+        self.assertEqual(plan["nodes"][0]["workers"], [0])
+        # The same table on a server: two nodes, and the workers asked for on the nodes' cores.
+        self.set.publisher.publish(table(workers=4, wan="0000:b1:00.0", lan="enp23s0f0"))
+        server = dict(os.environ, HWLOC_XMLFILE=str(SOURCE / "tests/unit/two-nodes.xml"))
+        there = subprocess.run([PORTICO, "--run-dir", self.set.run_dir, "topology", "--json"], capture_output=True,
+                               text=True, env=server)
+        self.assertEqual(there.returncode, 0, there.stdout + there.stderr)
+        plan = json.loads(there.stdout)
+        self.assertEqual(plan["machine"], "2 NUMA nodes, 8 cores, 16 CPUs")
+        self.assertEqual([port["numa_node"] for port in plan["ports"]], [1, 0])
+        self.assertEqual([worker["cpu"] for worker in plan["workers"]], [1, 2, 3, 4])
+        self.assertEqual([node["workers"] for node in plan["nodes"]], [[0, 1, 2], [3]])
+
+    def test_a_plan_that_cannot_start_says_why(self):
+        self.set.publisher.publish(table(wan="nowhere0"))
+        plan = subprocess.run([PORTICO, "--run-dir", self.set.run_dir, "topology"], capture_output=True, text=True)
+        self.assertEqual(plan.returncode, 4)
+        self.assertIn("! it would not start: port nowhere0: there is no interface nowhere0", plan.stdout)
+        nothing = subprocess.run([PORTICO, "--run-dir", "/nonexistent", "topology"], capture_output=True, text=True)
+        self.assertEqual(nothing.returncode, 4)
+        self.assertIn("start portico-control first", nothing.stderr)
 
     def test_says_its_version_and_refuses_unknown_options(self):
         version = subprocess.run([DATAPLANE, "--version"], capture_output=True, text=True)

@@ -19,6 +19,8 @@ from pathlib import Path
 
 BUILD = Path(os.environ.get("PORTICO_BUILD", "build")).resolve()
 DATAPLANE = BUILD / "dataplane" / "portico-dataplane"
+PORTICO = BUILD / "control" / "cli" / "portico"
+SOURCE = Path(__file__).resolve().parents[2]
 PUBLISHER = BUILD / "tests" / "publish_table"
 PATIENCE_S = 20  # longer than anything takes on a busy machine; nothing is asserted on time
 

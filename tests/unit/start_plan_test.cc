@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What DPDK is asked for, and which changes need a restart.
 #include "dataplane/start_plan.h"
+#include "dataplane/plan_text.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -157,7 +158,7 @@ TEST(StartPlan, SplitsFlowsAndWarnsOfSharedCpus) {
   EXPECT_EQ(1000u, plan.flows_per_worker);
   EXPECT_THAT(plan.placement.warnings, ElementsAre(HasSubstr("share 1 CPUs")));
   EXPECT_GE(plan.mbufs, 2 * 3 * (2048u + 3 * kQueueDescriptors));
-  EXPECT_THAT(describe(plan), HasSubstr("port net_null1: net_null1\n"));
+  EXPECT_THAT(plan_text(plan), HasSubstr("port net_null1: net_null1\n"));
 }
 
 TEST(StartPlan, RefusesWithTheRemedy) {
