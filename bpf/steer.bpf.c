@@ -21,7 +21,8 @@
 #define IPV4_OFFSET_MASK 0x1fff
 #define IPV6_OFFSET_MASK 0xfff8
 #define VLAN_HEADER_SIZE 4
-#define ICMP_HEADER_SIZE 8 /* of an error, both families: what the embedded packet follows */
+#define LONGEST_HEADERS 0x3fff /* bytes up to TCP or ICMP; no frame is longer */
+#define ICMP_HEADER_SIZE 8     /* of an error, both families: what the embedded packet follows */
 
 /* ICMP types that are errors about a packet: RFC 792, RFC 4443. <linux/icmp.h> needs libc. */
 #define ICMP_UNREACHABLE 3
@@ -111,8 +112,20 @@ static __always_inline int parse_ipv4(void* data, void* end, struct packet* pack
   return 1;
 }
 
+/* Leaves *at as it is, but the verifier knows no more of it than a bound: where many ways meet it goes on
+ * once, not once for each. Loading the program takes a sixth of the time, which was half of the dataplane's
+ * start. */
+static __always_inline int forget_way(void** at, void* start) {
+  __u64 offset = *at - start;
+  asm volatile("" : "+r"(offset)); /* or the compiler sees that nothing is done */
+  if (offset > LONGEST_HEADERS) return 0;
+  *at = start + offset;
+  return 1;
+}
+
 /* Walks the extension headers up to the first that is not one, or to a later fragment's payload. */
-static __always_inline int walk_extensions(__u8 next_header, void* at, void* end, struct packet* packet) {
+static __always_inline int walk_extensions(__u8 next_header, void* at, void* start, void* end,
+                                           struct packet* packet) {
   for (int i = 0; i < MAX_EXTENSION_HEADERS; ++i) {
     struct ipv6_extension* extension = at;
     switch (next_header) {
@@ -133,22 +146,24 @@ static __always_inline int walk_extensions(__u8 next_header, void* at, void* end
         if (!packet->is_later) break;
       } /* fall through */
       default:
+        if (!forget_way(&at, start)) return 0;
         packet->protocol = next_header;
         packet->payload = at;
         return 1;
     }
+    if (!forget_way(&at, start)) return 0;
   }
   return 0;
 }
 
-static __always_inline int parse_ipv6(void* data, void* end, struct packet* packet) {
+static __always_inline int parse_ipv6(void* data, void* start, void* end, struct packet* packet) {
   struct ipv6hdr* ip = data;
   if ((void*)(ip + 1) > end || ip->version != 6) return 0;
   __builtin_memcpy(&packet->source, &ip->saddr, sizeof packet->source);
   __builtin_memcpy(&packet->destination, &ip->daddr, sizeof packet->destination);
   packet->is_fragment = 0;
   packet->is_later = 0;
-  return walk_extensions(ip->nexthdr, ip + 1, end, packet);
+  return walk_extensions(ip->nexthdr, ip + 1, start, end, packet);
 }
 
 static __always_inline int is_our_endpoint(const struct steer_address* address, __be16 port) {
@@ -160,7 +175,7 @@ static __always_inline int is_our_endpoint(const struct steer_address* address, 
 }
 
 /* An ICMP error about TCP from or to an endpoint of ours. */
-static __always_inline int is_our_error(const struct packet* packet, void* end, int is_v4) {
+static __always_inline int is_our_error(const struct packet* packet, void* start, void* end, int is_v4) {
   void* icmp = packet->payload;
   if (packet->is_fragment || icmp + ICMP_HEADER_SIZE > end) return 0;
   const __u8 type = *(__u8*)icmp;
@@ -170,7 +185,7 @@ static __always_inline int is_our_error(const struct packet* packet, void* end, 
     if (!parse_ipv4(icmp + ICMP_HEADER_SIZE, end, &embedded)) return 0;
   } else {
     if (type < ICMPV6_FIRST_ERROR || type > ICMPV6_LAST_ERROR) return 0;
-    if (!parse_ipv6(icmp + ICMP_HEADER_SIZE, end, &embedded)) return 0;
+    if (!parse_ipv6(icmp + ICMP_HEADER_SIZE, start, end, &embedded)) return 0;
   }
   struct ports* ports = embedded.payload;
   if (embedded.protocol != IPPROTO_TCP || embedded.is_later || (void*)(ports + 1) > end) return 0;
@@ -195,14 +210,14 @@ static __always_inline int is_ours(void* data, void* end) {
   if (is_v4) {
     if (!parse_ipv4(at, end, &packet)) return 0;
   } else {
-    if (type != bpf_htons(ETH_P_IPV6) || !parse_ipv6(at, end, &packet)) return 0;
+    if (type != bpf_htons(ETH_P_IPV6) || !parse_ipv6(at, data, end, &packet)) return 0;
   }
   const int is_tcp = packet.protocol == IPPROTO_TCP;
   const int is_icmp = packet.protocol == (is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
   if (!is_tcp && !is_icmp) return 0;
   if (is_icmp || packet.is_fragment) {
     if (!bpf_map_lookup_elem(&addresses, &packet.destination)) return 0;
-    return is_tcp || is_our_error(&packet, end, is_v4);
+    return is_tcp || is_our_error(&packet, data, end, is_v4);
   }
   struct ports* ports = packet.payload;
   if ((void*)(ports + 1) > end) return 0;
