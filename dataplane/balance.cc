@@ -28,15 +28,18 @@ uint16_t backend_port_of(const NatEntry<F>& entry) {
   return entry.backend_port;
 }
 
-// A NAT flow remembers its SYN. A DSR entry does so in state syn only; once it is established a late copy
-// would cut a living connection, and the backend knows better.
+// Whether a SYN is likely one of the flow's own again. A NAT flow remembers its SYN, a DSR entry only in
+// state syn; once that is established, a late copy and a new connection from the same port look alike: copies
+// that the network makes follow at once, new connections do not.
 template <typename F>
-bool may_be_repeated_syn(const DsrEntry<F>& entry, uint32_t sequence) {
-  const FlowState state = entry.vitals.state();
-  return state == FlowState::established || (state == FlowState::syn && entry.client_ack == sequence);
+bool is_repeated_syn(const WorkerCore& core, const DsrEntry<F>& entry, uint32_t sequence) {
+  const Vitals& vitals = entry.vitals;
+  if (vitals.state() == FlowState::syn) return entry.client_ack == sequence;
+  return vitals.state() == FlowState::established && vitals.probationary() &&
+         ticks_since(core.now, vitals.seen()) < kProbationTicks;
 }
 template <typename F>
-bool may_be_repeated_syn(const NatEntry<F>& entry, uint32_t sequence) {
+bool is_repeated_syn(const WorkerCore&, const NatEntry<F>& entry, uint32_t sequence) {
   return entry.client_isn == sequence;
 }
 
@@ -68,7 +71,7 @@ Fate fate_of(const WorkerCore& core, const Entry& entry, const Packet& packet) {
                        has_moved(entry, backend) || state == FlowState::dead;
   if ((packet.flags & (kSyn | kAck)) == kSyn) {
     if (is_gone || is_expired(core, entry)) return Fate::renew;
-    if (may_be_repeated_syn(entry, tcp_sequence(packet.l4))) return Fate::forward;
+    if (is_repeated_syn(core, entry, tcp_sequence(packet.l4))) return Fate::forward;
     return is_closed(state) || is_half_closed(state) || !backend.takes_new ? Fate::renew : Fate::forward;
   }
   if (is_gone) return Fate::reset;

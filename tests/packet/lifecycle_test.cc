@@ -107,6 +107,36 @@ TEST(PortReuse, AHalfClosedNatFlowGivesWay) {
   EXPECT_EQ(rig.total(&WorkerCounters::flows), 1u);
 }
 
+// Only the client's packets pass, so that the old flow's end may not have shown.
+TEST(PortReuse, AnEstablishedDsrFlowKeepsItsBackendWhileThatTakesNewOnes) {
+  TableContent content = content_to(1);
+  Rig rig(content);
+  open_dsr(rig);
+  aim_at(content, 2);
+  content.pools[0].lookup.back() = 1;  // so that it still takes some
+  rig.adopt(content);
+  rig.advance_ms(1000);
+  EXPECT_EQ(rig.send_one(client(kDsr).flags(kSynFlag).seq(99999)).mac, kFirstMac);
+  EXPECT_EQ(rig.send_one(client(kDsr).seq(1002).ack(6)).mac, kFirstMac);
+}
+
+TEST(PortReuse, AnEstablishedDsrFlowOfABackendThatTakesNoneGivesWay) {
+  for (const auto how :
+       {BackendDisposition::forward, BackendDisposition::finish, BackendDisposition::reset}) {
+    TableContent content = content_to(1);
+    Rig rig(content);
+    open_dsr(rig);
+    aim_at(content, 2);
+    set_disposition(content, 1, how);
+    rig.adopt(content);
+    rig.advance_ms(1000);
+    EXPECT_EQ(rig.send_one(client(kDsr).flags(kSynFlag).seq(99999)).mac, kSecondMac);
+    EXPECT_EQ(rig.send_one(client(kDsr).seq(100000).ack(7)).mac, kSecondMac);
+    EXPECT_EQ(rig.of_backend(2, &BackendFeedback::new_flows), 1u);
+    EXPECT_EQ(rig.total(&WorkerCounters::flows), 1u);
+  }
+}
+
 TEST(PortReuse, NoNewConnectionReachesABackendThatTakesNone) {
   for (const uint16_t service : {kDsr, kNat}) {
     TableContent content = content_to(1);
