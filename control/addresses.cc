@@ -12,29 +12,18 @@
 #include <utility>
 
 #include "control/announce.h"
+#include "control/host.h"
 #include "control/netlink.h"
 
 namespace portico {
 
 namespace {
 
-// Protocol numbers of the kernel's own addresses end at 3; those from 0x80 on are ours.
-constexpr uint8_t kFirstProtocol = 0x80;
-constexpr uint32_t kProtocols = 0x7f;
-
-// An address as the kernel has it.
-struct Installed {
-  Address address{};
-  uint8_t length = 0;
-  int ifindex = 0;
-  uint8_t protocol = 0;
-};
-
 // FNV-1a: the same in every build, since a later version must know this one's addresses.
 uint8_t protocol_of(const std::string& instance) {
   uint32_t hash = 2166136261u;
   for (const char c : instance) hash = (hash ^ static_cast<uint8_t>(c)) * 16777619u;
-  return static_cast<uint8_t>(kFirstProtocol + hash % kProtocols);
+  return static_cast<uint8_t>(kFirstAddressProtocol + hash % kAddressProtocols);
 }
 
 std::string cannot(const std::string& what, int error) {
@@ -43,30 +32,13 @@ std::string cannot(const std::string& what, int error) {
   return text;
 }
 
-// All addresses of the host; an errno on failure.
-int read_addresses(NetlinkSocket& socket, std::vector<Installed>& result) {
-  NetlinkRequest request(RTM_GETADDR, NLM_F_DUMP);
-  request.fixed<ifaddrmsg>()->ifa_family = AF_UNSPEC;
-  return socket.request(request, [&](const nlmsghdr* message) {
-    const auto* part = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(message));
-    const auto fields = attributes<IFA_PROTO + 1>(message, sizeof *part);
-    // IFA_LOCAL is this end of a point-to-point link, where IFA_ADDRESS is the other.
-    auto address = attribute_address(fields[IFA_LOCAL]);
-    if (!address) address = attribute_address(fields[IFA_ADDRESS]);
-    if (!address) return;
-    const nlattr* protocol = fields[IFA_PROTO];
-    result.push_back({*address, part->ifa_prefixlen, static_cast<int>(part->ifa_index),
-                      protocol == nullptr ? uint8_t{0} : mnl_attr_get_u8(protocol)});
-  });
-}
-
 // The interfaces with the longest connected network that contains the address, in the order of `interfaces`.
 std::vector<int> homes_of(const Address& address, std::span<const int> interfaces,
-                          std::span<const Installed> known) {
+                          std::span<const HostAddress> known) {
   std::vector<int> homes;
   int longest = -1;
   for (const int ifindex : interfaces) {
-    for (const Installed& other : known) {
+    for (const HostAddress& other : known) {
       const bool is_network = other.length < (other.address.is_v4() ? 32 : 128);
       // Two addresses are in one network if their first bits are the same; host bits do not matter to
       // contains.
@@ -89,8 +61,8 @@ int choose(std::span<const int> candidates, std::span<const int> preferred) {
 }
 
 std::string name_of(int ifindex) {
-  char name[IF_NAMESIZE] = "";
-  return if_indextoname(static_cast<unsigned>(ifindex), name) ? name : "an interface that is gone";
+  const std::string name = interface_name(ifindex);
+  return name.empty() ? "an interface that is gone" : name;
 }
 
 void put_address(NetlinkRequest& request, const Address& address, int ifindex) {
@@ -117,7 +89,7 @@ int install(NetlinkSocket& socket, const Address& address, int ifindex, uint8_t 
   return socket.request(request);
 }
 
-int uninstall(NetlinkSocket& socket, const Installed& old) {
+int uninstall(NetlinkSocket& socket, const HostAddress& old) {
   NetlinkRequest request(RTM_DELADDR, 0);
   put_address(request, old.address, old.ifindex);
   const int error = socket.request(request);
@@ -134,23 +106,23 @@ struct Addresses::Run {
   NetlinkSocket& socket;
   std::vector<int> ports;
   std::map<Address, int> before;  // Addresses::placed_ of the last time
-  std::vector<Installed> known;
+  std::vector<HostAddress> known;
   Failure first;
 
   void note(std::string text) {
     if (!first) first = std::move(text);
   }
-  void remove(const Installed& old) {
+  void remove(const HostAddress& old) {
     if (const int error = uninstall(socket, old); error != 0)
       note(cannot("remove the address " + to_string(old.address), error));
   }
 };
 
 void Addresses::place(Run& run, const Address& address) {
-  std::vector<Installed> ours;
+  std::vector<HostAddress> ours;
   std::vector<int> preferred;
   bool is_others = false;
-  for (const Installed& one : run.known) {
+  for (const HostAddress& one : run.known) {
     if (one.address != address) continue;
     is_others |= one.protocol != protocol_;
     if (one.protocol != protocol_) continue;
@@ -170,7 +142,7 @@ void Addresses::place(Run& run, const Address& address) {
       return run.note(cannot("install the address " + to_string(address), error));
   }
   placed_[address] = ifindex;
-  for (const Installed& old : ours)
+  for (const HostAddress& old : ours)
     if (old.ifindex != ifindex) run.remove(old);
   // Without carrier nobody hears it, and then nobody has an old entry to mend, either.
   if (!is_there) announce(address, ifindex);
@@ -195,11 +167,11 @@ Addresses::Failure Addresses::apply(std::span<const Address> desired,
     if (ifindex == 0)
       run.note("there is no interface '" + name + "' for VIP and NAT addresses: see 'ip link'");
   }
-  if (const int error = read_addresses(*socket, run.known); error != 0)
+  if (const int error = read_host_addresses(*socket, run.known); error != 0)
     return cannot("read addresses", error);
 
   const std::set<Address> wanted(desired.begin(), desired.end());
-  for (const Installed& old : run.known)
+  for (const HostAddress& old : run.known)
     if (old.protocol == protocol_ && !wanted.contains(old.address)) run.remove(old);
   if (run.ports.empty() && !wanted.empty())
     run.note("no interface to install " + to_string(*wanted.begin()) +
@@ -216,9 +188,9 @@ Addresses::Failure Addresses::remove_all() {
 std::vector<Address> Addresses::installed() const {
   std::vector<Address> result;
   auto socket = NetlinkSocket::open(0);
-  std::vector<Installed> known;
-  if (!socket || read_addresses(*socket, known) != 0) return result;
-  for (const Installed& one : known) {
+  std::vector<HostAddress> known;
+  if (!socket || read_host_addresses(*socket, known) != 0) return result;
+  for (const HostAddress& one : known) {
     if (one.protocol == protocol_) result.push_back(one.address);
   }
   std::sort(result.begin(), result.end());

@@ -18,7 +18,4 @@ void build_services(const Config& config, const Ids& ids, TableContent& content)
 // Ports on the backends that services of a pool send flows to.
 std::set<uint16_t> backend_ports(const Config& config, const std::string& pool);
 
-// The kernel's interface of a dataplane port: its name, or what its DPDK arguments name (`iface=`).
-std::string interface_of(const DataplaneConfig::Port& port);
-
 }  // namespace portico

@@ -146,6 +146,9 @@ ConfigResult load_config(const std::string& path, bool check_system);
 // The same for text; `name` stands for the file in messages.
 ConfigResult parse_config(const std::string& text, const std::string& name);
 
+// The kernel's interface of a dataplane port: its name, or what its DPDK arguments name (`iface=`).
+std::string interface_of(const DataplaneConfig::Port& port);
+
 // "file:line:column: error: text", one line per message.
 std::string format_messages(const ConfigResult& result, const std::string& path);
 

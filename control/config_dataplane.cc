@@ -143,4 +143,12 @@ void read_nat(ConfigReader& reader, const YamlNode& node, NatConfig& nat) {
   fields.finish();
 }
 
+std::string interface_of(const DataplaneConfig::Port& port) {
+  constexpr std::string_view kKey = "iface=";
+  const size_t at = port.devargs.find(kKey);
+  if (at == std::string::npos) return port.name;
+  const size_t start = at + kKey.size();
+  return port.devargs.substr(start, port.devargs.find(',', start) - start);
+}
+
 }  // namespace portico

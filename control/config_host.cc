@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
-#include <net/if.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "control/config_sections.h"
+#include "control/host.h"
 
 namespace portico {
 
 namespace {
+
+std::string plural(uint32_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
 
 enum class PortKind { interface, pci, vdev };
 
@@ -26,15 +32,29 @@ PortKind port_kind(const std::string& name) {
   return PortKind::interface;
 }
 
+void check_interface(ConfigReader& reader, Mark mark, const std::string& name) {
+  const InterfaceFacts facts = interface_facts(name);
+  if (!facts.exists)
+    reader.error(mark, fmt::format("there is no interface `{}` here; `ip link` lists those there are", name));
+  if (facts.is_loopback)
+    reader.error(mark, fmt::format("`{}` is this host's loopback: no client's packet arrives there; name the "
+                                   "interface that leads to the clients",
+                                   name));
+}
+
 void check_ports(ConfigReader& reader, const DataplaneConfig& dataplane) {
   for (size_t i = 0; i < dataplane.ports.size(); ++i) {
-    const std::string& name = dataplane.ports[i].name;
+    const DataplaneConfig::Port& port = dataplane.ports[i];
+    const std::string& name = port.name;
     const Mark mark = reader.mark(fmt::format("dataplane/ports/#{}", i));
+    if (!port.devargs.empty()) {
+      // Then the name is only a name, and the arguments are DPDK's; but for the interface in them.
+      if (interface_of(port) != name) check_interface(reader, mark, interface_of(port));
+      continue;
+    }
     switch (port_kind(name)) {
       case PortKind::interface:
-        if (if_nametoindex(name.c_str()) != 0) break;
-        reader.error(mark,
-                     fmt::format("there is no interface `{}` here; `ip link` lists those there are", name));
+        check_interface(reader, mark, name);
         break;
       case PortKind::pci: {
         const std::string full = name.size() == std::strlen("03:00.0") ? "0000:" + name : name;
@@ -46,6 +66,38 @@ void check_ports(ConfigReader& reader, const DataplaneConfig& dataplane) {
       case PortKind::vdev:
         break;
     }
+  }
+}
+
+// Each worker polls one queue of each port. What the kernel spreads to a queue without a worker would be
+// lost, and a worker without a queue has nothing to do: the dataplane starts with neither.
+void check_queues(ConfigReader& reader, const DataplaneConfig& dataplane) {
+  std::map<std::string, uint32_t> queues;  // of the kernel's interfaces that tell
+  uint32_t fewest = UINT32_MAX;
+  for (const auto& port : dataplane.ports) {
+    if (port_kind(port.name) != PortKind::interface || !port.devargs.empty()) continue;
+    const uint32_t count = interface_facts(port.name).rx_queues;
+    if (count != 0) queues[port.name] = count;
+    if (count != 0) fewest = std::min(fewest, count);
+  }
+  // `auto` takes what all ports have.
+  const bool is_given = dataplane.workers != 0;
+  const uint32_t workers = is_given ? dataplane.workers : fewest;
+  const bool by_cpus = !dataplane.worker_cpus.empty();
+  for (size_t i = 0; i < dataplane.ports.size(); ++i) {
+    const auto found = queues.find(dataplane.ports[i].name);
+    if (found == queues.end() || found->second == workers) continue;
+    const auto& [name, count] = *found;
+    const std::string place = !is_given ? fmt::format("dataplane/ports/#{}", i)
+                              : by_cpus ? "dataplane/worker_cpus"
+                                        : "dataplane/workers";
+    reader.error(reader.mark(place),
+                 fmt::format("{} for the {} of `{}`; each worker polls one queue of each port: "
+                             "set {}, or `ethtool -L {} combined {}`",
+                             plural(workers, "worker"), plural(count, "receive queue"), name,
+                             by_cpus ? fmt::format("`worker_cpus` to {}", plural(count, "CPU"))
+                                     : fmt::format("`workers: {}`", count),
+                             name, workers));
   }
 }
 
@@ -108,11 +160,62 @@ void check_credentials(ConfigReader& reader, const std::string& directory, const
   }
 }
 
+// Addresses that are the host's and not Portico's, and where: "192.0.2.9/24 on eth0".
+using OwnAddresses = std::map<Address, std::string>;
+
+OwnAddresses own_addresses(ConfigReader& reader) {
+  OwnAddresses own;
+  std::vector<HostAddress> all;
+  auto socket = NetlinkSocket::open(0);
+  const int error = socket ? read_host_addresses(*socket, all) : errno;
+  if (error != 0)
+    reader.warning({}, fmt::format("the kernel does not tell this host's addresses ({}): none is compared",
+                                   std::strerror(error)));
+  for (const HostAddress& one : all) {
+    if (is_installed_by_portico(one)) continue;
+    own.emplace(one.address,
+                fmt::format("{}/{} on {}", to_string(one.address), one.length, interface_name(one.ifindex)));
+  }
+  return own;
+}
+
+// The guard and the steering take packets to NAT ports and listeners away from the kernel. On an address of
+// the host itself these would be the replies to its own connections: the checks, DNS, the way to it.
+void check_own_addresses(ConfigReader& reader, const Config& config) {
+  const OwnAddresses own = own_addresses(reader);
+  const auto complain = [&](const std::string& path, const Address& address, const char* text) {
+    const auto found = own.find(address);
+    if (found != own.end()) reader.error(reader.mark(path), fmt::format(fmt::runtime(text), found->second));
+  };
+  for (size_t i = 0; i < config.nat.addresses.size(); ++i)
+    complain(fmt::format("nat/addresses/#{}", i), config.nat.addresses[i],
+             "this host has the address itself ({}): NAT would take the replies to the host's own "
+             "connections; write an address that nothing uses, control installs it");
+  for (const ServiceConfig& service : config.services) {
+    if (config.vip_address == VipAddress::external) break;  // whoever installs it does not sign it
+    for (size_t i = 0; i < service.listen.size(); ++i)
+      complain(fmt::format("services/{}/listen/#{}", service.name, i), service.listen[i].address,
+               "this host has the address itself ({}); write one that nothing uses, control installs it; for "
+               "a listener address that something else installs write `vip_address: external`");
+  }
+  for (const PoolConfig& pool : config.pools)
+    for (const BackendConfig& backend : pool.backends)
+      for (const auto& address : {backend.v4, backend.v6})
+        if (address)
+          complain(fmt::format("pools/{}/backends/{}/addresses/{}", pool.name, backend.name,
+                               address->is_v4() ? "v4" : "v6"),
+                   *address,
+                   "this host has the address itself ({}): packets to a backend leave by a port; write the "
+                   "address of the portal's host");
+}
+
 }  // namespace
 
 void check_host(ConfigReader& reader, const std::string& directory, Config& config) {
   check_ports(reader, config.dataplane);
+  check_queues(reader, config.dataplane);
   check_cpus(reader, config.dataplane);
+  check_own_addresses(reader, config);
   for (PoolConfig& pool : config.pools) {
     for (CheckConfig& check : pool.checks) {
       check_credentials(reader, directory, "pools/" + pool.name + "/checks/" + check.name, check);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """portico-control as a process: publishes, follows health, survives kill -9, refuses what is wrong.
 
-Runs in a network namespace of its own; its backends are listening sockets there. Needs root.
+Runs in a network namespace of its own; its backends are listening sockets in another one, at the other end of a veth
+pair. Needs root.
 usage: control_test.py PORTICO_CONTROL
 """
 
@@ -56,11 +57,36 @@ def run(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def enter_new_network():
+    """A file descriptor of the network namespace that the process is in from now on."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        sys.exit(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
+    return os.open("/proc/self/ns/net", os.O_RDONLY)
+
+
+class Inside:
+    """Within it the process is in another network namespace."""
+
+    def __init__(self, network):
+        self.network = network
+
+    def __enter__(self):
+        self.before = os.open("/proc/self/ns/net", os.O_RDONLY)
+        ctypes.CDLL(None).setns(self.network, CLONE_NEWNET)
+
+    def __exit__(self, *_):
+        ctypes.CDLL(None).setns(self.before, CLONE_NEWNET)
+        os.close(self.before)
+
+
 class Backend:
-    """A port that answers connections by accepting them."""
+    """A port of the portals' host that answers connections by accepting them."""
+
+    network = -1
 
     def __init__(self, address, port=8080):
-        self.socket = socket.socket()
+        with Inside(Backend.network):
+            self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind((address, port))
         self.socket.listen(1024)
@@ -86,16 +112,21 @@ def request(path, method, target, body=b"", raw=None):
 class ControlTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        with Inside(os.open("/proc/self/ns/net", os.O_RDONLY)):
+            Backend.network = enter_new_network()
+        portals = f"/proc/{os.getpid()}/fd/{Backend.network}"
         run("ip", "link", "set", "lo", "up")
-        run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
-        run("ip", "link", "set", "eth1", "up")
+        run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1", "netns", portals)
         run("ip", "addr", "add", "198.18.0.1/24", "dev", "eth0")
+        run("ip", "addr", "add", "198.18.1.254/24", "dev", "eth0")
         run("ip", "link", "set", "eth0", "up")
         run("ip", "link", "add", "eth2", "type", "veth", "peer", "name", "eth3")
         run("ip", "link", "set", "eth3", "up")
         run("ip", "link", "set", "eth2", "up")
-        for n in (1, 2, 3):
-            run("ip", "addr", "add", f"198.18.1.{n}/32", "dev", "lo")
+        with Inside(Backend.network):
+            run("ip", "link", "set", "eth1", "up")
+            for n in (1, 2, 3):
+                run("ip", "addr", "add", f"198.18.1.{n}/24", "dev", "eth1")
 
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="portico-control-")
@@ -435,6 +466,5 @@ if __name__ == "__main__":
         print("needs root for a network namespace")
         sys.exit(77)
     CONTROL = os.path.abspath(sys.argv.pop(1))
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
-        sys.exit(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
+    enter_new_network()
     unittest.main(verbosity=2)

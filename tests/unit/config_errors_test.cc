@@ -2,13 +2,8 @@
 // One case per mistake: the configuration text has `@@` where the message must point; the mark is taken out
 // before the text is read.
 #include <gtest/gtest.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 
 #include "control/config.h"
 
@@ -315,69 +310,6 @@ TEST(ConfigErrors, LimitsOfTheContractHold) {
       parse_config(with_pool("backends: {" + backends + "}, table_size: 1048573"), "f.yaml");
   EXPECT_FALSE(result.config);
   EXPECT_NE(format_messages(result, "f").find("4097 backends; at most 4096"), std::string::npos);
-}
-
-// What depends on the host, with files of the test's own.
-class ConfigOnHost : public testing::Test {
- protected:
-  void SetUp() override {
-    char name[] = "/tmp/portico-config-XXXXXX";
-    ASSERT_NE(mkdtemp(name), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  void write(const std::string& name, const std::string& text, mode_t mode) {
-    std::ofstream(folder_ + "/" + name) << text;
-    ASSERT_EQ(chmod((folder_ + "/" + name).c_str(), mode), 0);
-  }
-  ConfigResult load(const std::string& port, const std::string& pool) {
-    write("f.yaml", with_pool(kGoodBackends + pool).replace(with_pool("").find("e0"), 2, port), 0644);
-    return load_config(folder_ + "/f.yaml", true);
-  }
-  static std::string messages(const ConfigResult& result) { return format_messages(result, "f.yaml"); }
-
-  std::string folder_;
-};
-
-TEST_F(ConfigOnHost, ExistingInterfaceIsGood) {
-  EXPECT_TRUE(load("lo", "").config);
-}
-
-TEST_F(ConfigOnHost, MissingInterfaceIsAnError) {
-  EXPECT_NE(messages(load("nosuch0", "")).find("f.yaml:2:21: error: there is no interface `nosuch0` here"),
-            std::string::npos);
-}
-
-TEST_F(ConfigOnHost, MissingPciDeviceIsAnError) {
-  EXPECT_NE(messages(load("ffff:ff:1f.7", "")).find("there is no PCI device"), std::string::npos);
-}
-
-TEST_F(ConfigOnHost, CredentialsAreRead) {
-  write("check.cnf", "# of the check\n[client]\nuser = \"prober\"\npassword=a=b c\n", 0600);
-  const ConfigResult result = load("lo", ", checks: {db: {port: 3306, credentials: check.cnf}}");
-  ASSERT_TRUE(result.config) << messages(result);
-  EXPECT_EQ(result.config->pools[0].checks[0].user, "prober");
-  EXPECT_EQ(result.config->pools[0].checks[0].password, "a=b c");
-  EXPECT_EQ(result.effective.find("a=b c"), std::string::npos) << "the effective text holds no password";
-}
-
-TEST_F(ConfigOnHost, OpenCredentialsAreAnError) {
-  write("check.cnf", "user=prober\n", 0644);
-  EXPECT_NE(messages(load("lo", ", checks: {db: {port: 3306, credentials: check.cnf}}"))
-                .find("is open to everybody"),
-            std::string::npos);
-}
-
-TEST_F(ConfigOnHost, MissingCredentialsAreAnError) {
-  const std::string text = messages(load("lo", ", checks: {db: {port: 3306, credentials: check.cnf}}"));
-  EXPECT_NE(text.find("check.cnf: No such file or directory"), std::string::npos) << text;
-}
-
-TEST_F(ConfigOnHost, CredentialsWithoutUserAreAnError) {
-  write("check.cnf", "password=x\n", 0600);
-  EXPECT_NE(messages(load("lo", ", checks: {db: {port: 3306, credentials: check.cnf}}")).find("has no user"),
-            std::string::npos);
 }
 
 }  // namespace

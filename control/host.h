@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel says of this host's interfaces and addresses, in this network namespace. Needs no rights.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "contract/address.h"
+#include "control/netlink.h"
+
+namespace portico {
+
+struct InterfaceFacts {
+  bool exists = false;
+  bool is_loopback = false;
+  uint32_t rx_queues = 0;  // on which packets arrive; 0: the driver does not say
+};
+
+// Never fails: what is not known stays 0.
+InterfaceFacts interface_facts(const std::string& interface);
+
+// "" if there is no such interface any more.
+std::string interface_name(int ifindex);
+
+// An address as the kernel has it.
+struct HostAddress {
+  Address address{};
+  uint8_t length = 0;  // of its prefix, bits of its own family
+  int ifindex = 0;
+  uint8_t protocol = 0;  // IFA_PROTO (Linux 5.18): who installed it; 0: not said
+};
+
+// Protocol numbers of the kernel's own addresses end at 3; those from 0x80 on are Portico's.
+inline constexpr uint8_t kFirstAddressProtocol = 0x80;
+inline constexpr uint32_t kAddressProtocols = 0x7f;
+
+// True if a Portico on this host installed the address, this instance or another.
+constexpr bool is_installed_by_portico(const HostAddress& address) {
+  return address.protocol >= kFirstAddressProtocol &&
+         address.protocol < kFirstAddressProtocol + kAddressProtocols;
+}
+
+// Appends all addresses of the host. 0, or an errno.
+int read_host_addresses(NetlinkSocket& socket, std::vector<HostAddress>& result);
+
+}  // namespace portico
