@@ -21,6 +21,7 @@
 #include "dataplane/report.h"
 #include "dataplane/signals.h"
 #include "dataplane/start_plan.h"
+#include "dataplane/start_priority.h"
 #include "dataplane/steering.h"
 #include "dataplane/table_wait.h"
 #include "dataplane/telemetry.h"
@@ -125,6 +126,7 @@ void serve(Signals& signals, Adoption& adoption, Report& report, const std::vect
 int run(const Options& options) {
   // Before any thread, so that all inherit the mask.
   Signals signals;
+  StartPriority priority;
 
   // The feedback file's lock makes this the run directory's only dataplane.
   ensure_run_dir(options.run_dir);
@@ -162,6 +164,7 @@ int run(const Options& options) {
   };
   const std::unique_ptr<void, decltype(stop_workers)> stopper(&adoption, stop_workers);
   adoption.start_with(snapshot, monotonic_ns());
+  priority.end();
   for (WorkerThread* worker : workers) worker->start();
   log_info("forwarding: " + std::to_string(plan.workers) + " workers, generation " +
            std::to_string(snapshot->generation));

@@ -57,6 +57,11 @@ class Start(DataplaneTest):
                 self.assertEqual(dataplane.stop(), 0)
                 self.assertEqual(feedback(self.set.run_dir)["state"], rig.STATE_STOPPING)
 
+    def test_has_the_priority_of_others_once_it_forwards(self):
+        pid = self.running(IN_MEMORY).process.pid
+        policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}
+        self.assertEqual(policies, {os.SCHED_OTHER})
+
     def test_two_instances_run_side_by_side(self):
         self.running(IN_MEMORY)
         other = Setting()
