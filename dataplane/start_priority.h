@@ -5,8 +5,8 @@
 
 namespace portico {
 
-// Gives the calling thread, and those that it starts meanwhile, real-time priority, the lowest there is, until
-// end() or its destruction. Where that is not permitted (CAP_SYS_NICE) nothing happens.
+// Gives the calling thread, and those that it starts meanwhile, real-time priority, the lowest there is,
+// until end() or its destruction. Where that is not permitted (CAP_SYS_NICE) nothing happens.
 class StartPriority {
  public:
   StartPriority();
