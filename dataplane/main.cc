@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -25,21 +24,13 @@
 #include "dataplane/steering.h"
 #include "dataplane/table_wait.h"
 #include "dataplane/telemetry.h"
+#include "dataplane/telemetry_socket.h"
 #include "dataplane/worker_thread.h"
 
 namespace portico {
 namespace {
 
-// A name that does not depend on DPDK's prefix, for who asks: a link to the telemetry socket.
-constexpr const char* kTelemetryLink = "telemetry";
-
-void link_telemetry(const Options& options) {
-  const std::filesystem::path link = std::filesystem::path(options.run_dir) / kTelemetryLink;
-  std::error_code error;
-  std::filesystem::remove(link, error);
-  std::filesystem::create_symlink(telemetry_socket_path(".", options.file_prefix), link, error);
-  if (error) log_warning(link.string() + ": " + error.message());
-}
+constexpr uint64_t kTelemetryCheckNs = 1'000'000'000;
 
 // One pool per NUMA node that a worker runs on; by worker.
 std::vector<rte_mempool*> create_pools(const StartPlan& plan) {
@@ -110,8 +101,8 @@ std::vector<std::unique_ptr<WorkerThread>> create_workers(const StartPlan& plan,
 
 // Until a signal: follow the table, tell what is counted.
 void serve(Signals& signals, Adoption& adoption, Report& report, const std::vector<WorkerThread*>& workers,
-           const Ports& ports, const Steering& steering) {
-  uint64_t next_report_ns = 0;
+           const Ports& ports, const Steering& steering, TelemetrySocket& socket) {
+  uint64_t next_report_ns = 0, next_check_ns = 0;
   while (!signals.wait(kAdoptIntervalUs)) {
     const uint64_t now_ns = monotonic_ns();
     const uint64_t generation = adoption.status().adopted_generation;
@@ -120,6 +111,9 @@ void serve(Signals& signals, Adoption& adoption, Report& report, const std::vect
     if (now_ns < next_report_ns && adoption.status().adopted_generation == generation) continue;
     report.write(DataplaneState::running, adoption, workers, ports, steering);
     next_report_ns = now_ns + uint64_t{kFeedbackIntervalMs} * 1'000'000;
+    if (now_ns < next_check_ns) continue;
+    socket.check();
+    next_check_ns = now_ns + kTelemetryCheckNs;
   }
 }
 
@@ -145,7 +139,7 @@ int run(const Options& options) {
   // DPDK, packet buffers, ports with the steering program on them, workers.
   if (plan.huge_pages) require_huge_pages(plan.memory);
   const Eal eal(plan.eal, options.run_dir);
-  link_telemetry(options);
+  TelemetrySocket socket(options.run_dir, options.file_prefix);
   const std::vector<rte_mempool*> pools = create_pools(plan);
   Ports ports;
   Steering steering;
@@ -170,7 +164,7 @@ int run(const Options& options) {
            std::to_string(snapshot->generation));
   {
     const Telemetry telemetry(report, adoption, workers);
-    serve(signals, adoption, report, workers, ports, steering);
+    serve(signals, adoption, report, workers, ports, steering, socket);
   }
 
   // In this order nothing touches what is gone; control's guard keeps the services from the kernel.

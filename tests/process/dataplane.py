@@ -3,6 +3,7 @@
 """portico-dataplane as a process: start, adoption, refusals, crashes, stops. Needs root; see rig.py."""
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -304,8 +305,8 @@ class Survives(DataplaneTest):
         run_dir = Path(self.set.run_dir)
 
         def wipe():
-            for name in ("table", "feedback"):
-                (run_dir / name).unlink()
+            for entry in run_dir.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
         damages = {f"{what} {name}": damage for name in ("table", "feedback") for what, damage in (
             ("truncate", lambda name=name: os.truncate(run_dir / name, 0)),
@@ -318,6 +319,22 @@ class Survives(DataplaneTest):
                 self.assertIsNone(self.set.publisher.process.poll())
                 dataplane.adopted(self.set.publisher.publish(table(**AF_PACKET, extra=f"listen web {rig.VIP} {81 + number}")))
                 self.set.connect()
+
+    def test_the_loss_of_its_telemetry_socket(self):
+        dataplane = self.running(IN_MEMORY)
+        run_dir = Path(self.set.run_dir)
+        for what in ("dpdk", "telemetry", "dpdk"):
+            with self.subTest(removed=what):
+                before = telemetry(run_dir, "/portico/status")
+                if what == "dpdk":
+                    shutil.rmtree(run_dir / what)
+                else:
+                    (run_dir / what).unlink()
+                wait_for("the socket to come back", (run_dir / "telemetry").exists)
+                for _ in range(3):
+                    self.assertEqual(telemetry(run_dir, "/portico/status")["pid"], before["pid"])
+        self.assertEqual(dataplane.stop(), 0)
+        self.assertFalse((run_dir / "telemetry").exists())
 
     def test_its_own_death_and_starts_again_at_once(self):
         for attempt in range(3):
