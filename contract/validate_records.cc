@@ -203,9 +203,9 @@ Complaint check_lookup(std::span<const uint16_t> slots, const PoolRecord& pool,
     usable += named[backend.id];
     named[backend.id] = 0;
   }
-  const auto stranger = std::find(named.begin(), named.end(), 1);
-  if (stranger != named.end()) {
-    const auto id = static_cast<uint16_t>(stranger - named.begin());
+  // memchr looks at many bytes at a time, std::find at one.
+  if (const void* const stranger = std::memchr(named.data(), 1, named.size())) {
+    const auto id = static_cast<uint16_t>(static_cast<const uint8_t*>(stranger) - named.data());
     const auto slot = std::find(slots.begin(), slots.end(), id) - slots.begin();
     return complain(of_pool("lookup", pool.id), static_cast<size_t>(slot), "backend",
                     std::to_string(id) + " is no backend of the pool that has weight");

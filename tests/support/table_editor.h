@@ -37,9 +37,15 @@ class TableEditor {
   }
 
   std::vector<char>& bytes() { return bytes_; }
+  const std::vector<char>& bytes() const { return bytes_; }
   TableHeader& header() { return *reinterpret_cast<TableHeader*>(bytes_.data()); }
-  Directory& directory() {
-    return *reinterpret_cast<Directory*>(bytes_.data() + directory_offset(slot_in(header().current)));
+  const TableHeader& header() const { return *reinterpret_cast<const TableHeader*>(bytes_.data()); }
+  Directory& directory() { return directory(slot_in(header().current)); }
+  const Directory& directory() const {
+    return *reinterpret_cast<const Directory*>(bytes_.data() + directory_offset(slot_in(header().current)));
+  }
+  Directory& directory(uint64_t slot) {
+    return *reinterpret_cast<Directory*>(bytes_.data() + directory_offset(slot));
   }
   BlockRef& ref(BlockKind kind, uint16_t id = 0) {
     BlockRef* const end = directory().blocks + directory().block_count;
@@ -65,6 +71,23 @@ class TableEditor {
     }
     if (d.block_count <= kMaxBlocks) d.checksum = checksum_of(d);
     return *this;
+  }
+
+  // Gives a directory that was published another epoch.
+  void set_epoch(uint64_t slot, uint64_t epoch) {
+    Directory& d = directory(slot);
+    if (d.generation == 0) return;
+    d.epoch = epoch;
+    d.checksum = checksum_of(d);
+  }
+
+  // Cuts off what no block of the current generation uses: files grow by a MiB at a time.
+  void trim() {
+    uint64_t end = kBlocksStart;
+    for (uint32_t i = 0; i < directory().block_count; ++i)
+      end = std::max(end, directory().blocks[i].offset + directory().blocks[i].size);
+    bytes_.resize(end);
+    header().file_size = end;
   }
 
   // Puts the bytes in place as a new file, as a publisher that starts over would.
