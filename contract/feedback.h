@@ -10,6 +10,22 @@ namespace portico {
 
 enum class DataplaneState : uint32_t { starting = 1, waiting_for_table = 2, running = 3, stopping = 4 };
 
+// "starting", "waiting_for_table", "running" or "stopping"; "unknown" for any other value, which a file that
+// others wrote may hold.
+constexpr const char* to_string(DataplaneState state) {
+  switch (state) {
+    case DataplaneState::starting:
+      return "starting";
+    case DataplaneState::waiting_for_table:
+      return "waiting_for_table";
+    case DataplaneState::running:
+      return "running";
+    case DataplaneState::stopping:
+      return "stopping";
+  }
+  return "unknown";
+}
+
 // Why a generation was refused. The text in FeedbackHeader says which field of which record.
 enum class RefusalReason : uint32_t {
   none = 0,

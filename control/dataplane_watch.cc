@@ -23,20 +23,6 @@ bool may_be_alive(const FeedbackResult& result) {
 
 }  // namespace
 
-const char* to_string(DataplaneState state) {
-  switch (state) {
-    case DataplaneState::starting:
-      return "starting";
-    case DataplaneState::waiting_for_table:
-      return "waiting_for_table";
-    case DataplaneState::running:
-      return "running";
-    case DataplaneState::stopping:
-      return "stopping";
-  }
-  return "unknown";
-}
-
 DataplaneWatch::DataplaneWatch(const std::filesystem::path& run_dir, Event on_event)
     : reader_(run_dir),
       on_event_(std::move(on_event)),

@@ -17,9 +17,6 @@
 
 namespace portico {
 
-// "starting", "waiting_for_table", "running", "stopping"; "unknown" for any other value.
-const char* to_string(DataplaneState state);
-
 // Rates per second of what status shows.
 struct ServiceRates {
   Rate new_flows, bytes_in, bytes_out, missed;

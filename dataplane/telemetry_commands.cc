@@ -8,20 +8,6 @@
 namespace portico {
 namespace {
 
-const char* state_name(uint32_t state) {
-  switch (static_cast<DataplaneState>(state)) {
-    case DataplaneState::starting:
-      return "starting";
-    case DataplaneState::waiting_for_table:
-      return "waiting_for_table";
-    case DataplaneState::running:
-      return "running";
-    case DataplaneState::stopping:
-      return "stopping";
-  }
-  return "unknown";
-}
-
 const char* refusal_name(uint32_t reason) {
   static constexpr const char* kNames[] = {"none",         "bad_magic",     "other_abi",    "other_layout",
                                            "truncated",    "bad_directory", "bad_checksum", "bad_reference",
@@ -85,7 +71,7 @@ void answer_status(Telemetry& telemetry, std::string_view, TelemetryObject& out)
   telemetry.report().read([&](const Feedback& feedback, const ExtraCounters& extra) {
     const FeedbackHeader& header = feedback.header;
     out.add("version", field_text(header.version));
-    out.add("state", std::string(state_name(header.state)));
+    out.add("state", std::string(to_string(DataplaneState{header.state})));
     out.add("pid", header.pid);
     out.add("epoch", header.epoch);
     out.add("start_realtime_ns", header.start_realtime_ns);

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -19,20 +18,6 @@ namespace {
 
 using nlohmann::json;
 using namespace std::chrono_literals;
-
-const char* state_word(uint32_t state) {
-  switch (static_cast<DataplaneState>(state)) {
-    case DataplaneState::starting:
-      return "starting";
-    case DataplaneState::waiting_for_table:
-      return "waiting_for_table";
-    case DataplaneState::running:
-      return "running";
-    case DataplaneState::stopping:
-      return "stopping";
-  }
-  return "unknown";
-}
 
 // `is_secret`: this user may not read the feedback file.
 json dataplane_json(const FeedbackResult& result, const Feedback& feedback, bool is_secret) {
@@ -62,7 +47,7 @@ json dataplane_json(const FeedbackResult& result, const Feedback& feedback, bool
     out["state"] = "unknown";
     out["text"] = result.text;
   } else {
-    out["state"] = state_word(feedback.header.state);
+    out["state"] = to_string(DataplaneState{feedback.header.state});
     out["text"] = result.stale ? "the dataplane is there but gives no sign of life; look at its log" : "";
   }
   return out;
