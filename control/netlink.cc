@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,37 @@ int call_handler(const nlmsghdr* message, void* handler) {
   return MNL_CB_OK;
 }
 
+// Null and errno on failure.
+mnl_socket* open_socket(uint32_t groups) {
+  mnl_socket* socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+  if (socket == nullptr) return nullptr;
+  if (mnl_socket_bind(socket, groups, MNL_SOCKET_AUTOPID) != 0) {
+    const int error = errno;
+    mnl_socket_close(socket);
+    errno = error;
+    return nullptr;
+  }
+  const int fd = mnl_socket_get_fd(socket);
+  if (groups == 0) {
+    // The kernel answers within the call; should it ever not, control must not stand still for good.
+    const timeval patience{.tv_sec = 10, .tv_usec = 0};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  } else {
+    // Beyond net.core.rmem_max where we may; what does not fit is lost and read anew.
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kNewsBufferSize, sizeof kNewsBufferSize) != 0)
+      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kNewsBufferSize, sizeof kNewsBufferSize);
+  }
+  return socket;
+}
+
+// A datagram answers one request.
+bool is_answer_to(uint32_t sequence, std::span<const char> datagram) {
+  nlmsghdr first;
+  if (datagram.size() < sizeof first) return false;
+  std::memcpy(&first, datagram.data(), sizeof first);
+  return first.nlmsg_seq == sequence;
+}
+
 }  // namespace
 
 NetlinkRequest::NetlinkRequest(uint16_t type, uint16_t flags)
@@ -38,20 +70,9 @@ void NetlinkRequest::put(uint16_t attribute, const Address& address) {
 }
 
 std::optional<NetlinkSocket> NetlinkSocket::open(uint32_t groups) {
-  mnl_socket* socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+  mnl_socket* socket = open_socket(groups);
   if (socket == nullptr) return std::nullopt;
-  NetlinkSocket result(socket);
-  if (mnl_socket_bind(socket, groups, MNL_SOCKET_AUTOPID) != 0) return std::nullopt;
-  if (groups == 0) {
-    // The kernel answers within the call; should it ever not, control must not stand still for good.
-    const timeval patience{.tv_sec = 10, .tv_usec = 0};
-    setsockopt(result.fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  } else {
-    // Beyond net.core.rmem_max where we may; what does not fit is lost and read anew.
-    if (setsockopt(result.fd(), SOL_SOCKET, SO_RCVBUFFORCE, &kNewsBufferSize, sizeof kNewsBufferSize) != 0)
-      setsockopt(result.fd(), SOL_SOCKET, SO_RCVBUF, &kNewsBufferSize, sizeof kNewsBufferSize);
-  }
-  return result;
+  return NetlinkSocket(socket);
 }
 
 NetlinkSocket::~NetlinkSocket() {
@@ -72,17 +93,35 @@ int NetlinkSocket::request(NetlinkRequest& request, const NetlinkHandler& handle
   if ((header->nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP) header->nlmsg_flags |= NLM_F_ACK;
   header->nlmsg_seq = ++sequence_;
   if (mnl_socket_sendto(socket_, header, header->nlmsg_len) < 0) return errno;
+  return receive_answer(handler);
+}
 
+int NetlinkSocket::receive_answer(const NetlinkHandler& handler) {
   std::vector<char> buffer(kReceiveSize);
   auto* argument = const_cast<NetlinkHandler*>(&handler);
   for (int result = MNL_CB_OK; result > MNL_CB_STOP;) {
     const ssize_t size = mnl_socket_recvfrom(socket_, buffer.data(), buffer.size());
-    if (size < 0) return errno;
-    result = mnl_cb_run(buffer.data(), static_cast<size_t>(size), sequence_, mnl_socket_get_portid(socket_),
-                        call_handler, argument);
+    if (size < 0 && errno == EINTR) continue;  // by a signal
+    if (size < 0) {
+      const int error = errno;
+      reopen();
+      return error;
+    }
+    const auto length = static_cast<size_t>(size);
+    if (!is_answer_to(sequence_, {buffer.data(), length})) continue;
+    result =
+        mnl_cb_run(buffer.data(), length, sequence_, mnl_socket_get_portid(socket_), call_handler, argument);
     if (result < 0) return errno;
   }
   return 0;
+}
+
+// What still comes to the old socket, a dump that goes on for instance, is lost with it.
+void NetlinkSocket::reopen() {
+  mnl_socket* fresh = open_socket(0);
+  if (fresh == nullptr) return;
+  mnl_socket_close(socket_);
+  socket_ = fresh;
 }
 
 bool NetlinkSocket::receive_news(const NetlinkHandler& handler) {

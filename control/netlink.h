@@ -58,7 +58,8 @@ class NetlinkSocket {
   int fd() const;
 
   // Sends and waits for the end of the answer or its acknowledgement. 0, or the errno that the kernel or the
-  // socket gave. EINTR: a dump was inconsistent, because something changed meanwhile.
+  // socket gave. EINTR: a dump was inconsistent, because something changed meanwhile. An answer that comes
+  // too late (EAGAIN, after 10 s) is never taken for that of a later request.
   int request(NetlinkRequest& request, const NetlinkHandler& handler = nullptr);
 
   // Takes in the news there is, without blocking. False if some was lost (ENOBUFS).
@@ -66,6 +67,8 @@ class NetlinkSocket {
 
  private:
   explicit NetlinkSocket(mnl_socket* socket) : socket_(socket) {}
+  int receive_answer(const NetlinkHandler& handler);
+  void reopen();
   mnl_socket* socket_;
   uint32_t sequence_ = 0;
 };

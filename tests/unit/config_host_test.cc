@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "control/addresses.h"
 #include "control/config.h"
@@ -19,17 +20,21 @@ namespace {
 class ConfigOnHost : public testing::Test {
  protected:
   void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root: makes network namespaces";
+    here_.emplace();
     char name[] = "/tmp/portico-config-XXXXXX";
     ASSERT_NE(mkdtemp(name), nullptr);
     folder_ = name;
     // Two receive queues at this end, one at the other.
-    here_.run(
+    here_->run(
         "ip link add port0 numrxqueues 2 numtxqueues 2 type veth peer name port1 numrxqueues 1 numtxqueues "
         "1");
-    here_.run("ip addr add 203.0.113.1/24 dev port0");
-    here_.run("ip addr add 2001:db8::1/64 dev port0 nodad");
+    here_->run("ip addr add 203.0.113.1/24 dev port0");
+    here_->run("ip addr add 2001:db8::1/64 dev port0 nodad");
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void TearDown() override {
+    if (!folder_.empty()) std::filesystem::remove_all(folder_);
+  }
 
   void write(const std::string& name, const std::string& text, mode_t mode) {
     std::ofstream(folder_ + "/" + name) << text;
@@ -47,7 +52,7 @@ class ConfigOnHost : public testing::Test {
               ", pool: portals}\npools:\n  portals: {backends: {p1: " + with.backend + "}" + with.pool +
               "}\n" + with.top,
           0644);
-    return here_.inside([&] { return load_config(folder_ + "/f.yaml", true); });
+    return here_->inside([&] { return load_config(folder_ + "/f.yaml", true); });
   }
   ConfigResult load_pool(const std::string& pool) { return load({.pool = pool}); }
   std::string errors(const Parts& with) {
@@ -56,7 +61,7 @@ class ConfigOnHost : public testing::Test {
     return format_messages(result, "f.yaml");
   }
 
-  NetNamespace here_;
+  std::optional<NetNamespace> here_;
   std::string folder_;
 };
 
@@ -126,7 +131,7 @@ TEST_F(ConfigOnHost, ListenersThatAnotherInstallsMayBeThere) {
 TEST_F(ConfigOnHost, WhatPorticoInstalledIsNotTheHosts) {
   const std::vector<Address> installed = {*Address::parse("203.0.113.10"), *Address::parse("203.0.113.20")};
   const std::vector<std::string> ports = {"port0"};
-  here_.inside([&] { ASSERT_FALSE(Addresses("another instance").apply(installed, ports)); });
+  here_->inside([&] { ASSERT_FALSE(Addresses("another instance").apply(installed, ports)); });
   EXPECT_EQ(errors({}), "");
 }
 
