@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -31,11 +33,14 @@ bool may_change(const std::optional<Peer>& peer) {
                   std::find(peer->groups.begin(), peer->groups.end(), getegid()) != peer->groups.end());
 }
 
+// By /etc/passwd alone: getpwuid(3) may ask a directory server, and the checks would wait for its answer.
 std::string name_of_user(uint32_t uid) {
+  const auto close = [](FILE* file) { std::fclose(file); };
+  const std::unique_ptr<FILE, decltype(close)> file(std::fopen("/etc/passwd", "re"), close);
   std::array<char, 4096> buffer;
   passwd entry{}, *found = nullptr;
-  if (getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) == 0 && found)
-    return std::string(found->pw_name) + " (uid " + std::to_string(uid) + ")";
+  while (file && fgetpwent_r(file.get(), &entry, buffer.data(), buffer.size(), &found) == 0)
+    if (entry.pw_uid == uid) return std::string(entry.pw_name) + " (uid " + std::to_string(uid) + ")";
   return "uid " + std::to_string(uid);
 }
 
