@@ -12,8 +12,6 @@ class Rate {
  public:
   // The counter's value at a time. A counter that went back is one that started over: it counts from 0.
   void update(uint64_t value, uint64_t now_ns);
-  // The next update sets a new start: the counter belongs to something else now.
-  void restart() { seen_ = false; }
   // Per second; 0 before the second update.
   double per_second() const { return rate_; }
 

@@ -143,11 +143,6 @@ Steering::Failure Steering::remove_stale(const Snapshot& snapshot) {
   return first;
 }
 
-Steering::Failure Steering::update(const Snapshot& snapshot) {
-  if (auto failure = add_new(snapshot)) return failure;
-  return remove_stale(snapshot);
-}
-
 SteeringStats Steering::stats() const {
   const int cpus = libbpf_num_possible_cpus();
   SteeringStats stats;

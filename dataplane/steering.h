@@ -50,8 +50,6 @@ class Steering {
   Failure add_new(const Snapshot& snapshot);
   // No longer steers what `snapshot` does not name.
   Failure remove_stale(const Snapshot& snapshot);
-  // Both.
-  Failure update(const Snapshot& snapshot);
 
   SteeringStats stats() const;
 

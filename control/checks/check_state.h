@@ -22,7 +22,7 @@ enum class ProbeOutcome : uint8_t {
   refused,       // the port answered with RST to the connection attempt
   unreachable,   // ICMP unreachable, or no route
   timeout,       // nothing came in time to the connection attempt
-  inconclusive,  // this host could not probe (no descriptors, no memory, no such source address)
+  inconclusive,  // this host could not probe (no descriptors, no memory, no free port)
 };
 
 // Results in a row that change a settled state; both at least 1.

@@ -54,7 +54,6 @@ struct Check {
   Prober prober;
   Clock::time_point next_probe;
   bool first_settled_interval = true;
-  bool probe_now = false;
   bool stopped = false;
 
   bool is_down() const {
@@ -186,13 +185,12 @@ struct HealthMonitor::Impl : std::enable_shared_from_this<Impl> {
 // A check's life: sleep, probe, tell.
 asio::awaitable<void> HealthMonitor::Impl::watch(std::weak_ptr<Impl> owner, std::shared_ptr<Check> check) {
   while (!check->stopped) {
-    while (!check->stopped && !check->probe_now && Clock::now() < check->next_probe) {
+    while (!check->stopped && Clock::now() < check->next_probe) {
       boost::system::error_code woken;
       check->timer.expires_at(check->next_probe);
       co_await check->timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
     }
     if (check->stopped) break;
-    check->probe_now = false;
     const Clock::time_point started = Clock::now();
     ProbeRequest request;
     request.kind = check->config.kind;
@@ -318,16 +316,6 @@ std::optional<BackendHealth> HealthMonitor::status(std::string_view pool, std::s
   // Counts move on without a change that is told of.
   health.checks_passed = summarize(*found).checks_passed;
   return health;
-}
-
-bool HealthMonitor::probe_now(std::string_view pool, std::string_view backend) {
-  Backend* const found = impl_->find(pool, backend);
-  if (found == nullptr) return false;
-  for (const auto& check : found->checks) {
-    check->probe_now = true;
-    check->timer.cancel();
-  }
-  return true;
 }
 
 HealthSnapshot HealthMonitor::export_state() const {

@@ -105,9 +105,6 @@ class HealthMonitor {
   // left out. To be called after the first apply(), before the io_context runs.
   void import_state(const HealthSnapshot& snapshot);
 
-  // Probes all checks of a backend now, ahead of their timers; false if there is no such backend.
-  bool probe_now(std::string_view pool, std::string_view backend);
-
   // Ends all checks. Their coroutines finish within the io_context soon after; on_change is not called any
   // more.
   void stop();

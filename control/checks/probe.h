@@ -9,7 +9,6 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "control/checks/check_state.h"
@@ -20,7 +19,6 @@ namespace portico {
 struct ProbeRequest {
   CheckKind kind = CheckKind::tcp;
   Endpoint target;
-  std::optional<Address> source;  // to connect from; the target's family
   Milliseconds timeout{1000};
   std::string user, password;  // mysql; no user: a refused login is a success
 };

@@ -152,7 +152,6 @@ bool ProbeSession::open(error_code& error) {
   const tcp::endpoint target = to_asio(request_.target.address, request_.target.port);
   if (socket_.open(target.protocol(), error)) return false;
   if (socket_.set_option(tcp::no_delay(true), error)) return false;
-  if (request_.source && socket_.bind(to_asio(*request_.source, 0), error)) return false;
   return true;
 }
 

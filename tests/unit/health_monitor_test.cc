@@ -188,20 +188,10 @@ TEST_F(Monitor, ARemovedBackendIsNotProbedAnyMore) {
   config_.pools[0].backends.clear();
   monitor_.apply(config_);
   EXPECT_FALSE(monitor_.status("portals", "portal-1"));
-  EXPECT_FALSE(monitor_.probe_now("portals", "portal-1"));
   run(30ms);
   const int connections = http_->connections();
   run(100ms);
   EXPECT_EQ(http_->connections(), connections);
-}
-
-TEST_F(Monitor, ProbesAheadOfTimeOnRequest) {
-  for (CheckConfig& check : config_.pools[0].checks) check.interval = check.fast_interval = 1h;
-  monitor_.apply(config_);
-  run(20ms);
-  EXPECT_EQ(http_->connections(), 0) << "the first probe is spread over the fast interval";
-  EXPECT_TRUE(monitor_.probe_now("portals", "portal-1"));
-  expect_eventually(HealthState::up);
 }
 
 TEST_F(Monitor, AShorterIntervalTakesEffectAtOnce) {

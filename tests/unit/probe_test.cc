@@ -113,20 +113,6 @@ TEST_F(Probe, TcpSucceedsOverIpv6) {
   EXPECT_EQ(probe().outcome, ProbeOutcome::success);
 }
 
-TEST_F(Probe, TcpConnectsFromTheSourceAddress) {
-  serve(stays_silent());
-  request_.source = Address::parse("127.0.0.77");
-  EXPECT_EQ(probe().outcome, ProbeOutcome::success);
-}
-
-TEST_F(Probe, ASourceAddressOfAnotherHostSaysNothingOfTheTarget) {
-  serve(stays_silent());
-  request_.source = Address::parse("198.18.255.1");
-  const ProbeResult result = probe();
-  EXPECT_EQ(result.outcome, ProbeOutcome::inconclusive);
-  EXPECT_EQ(result.reason, "cannot probe: Cannot assign requested address");
-}
-
 TEST_F(Probe, AClosedPortIsRefused) {
   for (const CheckKind kind : {CheckKind::tcp, CheckKind::mysql}) {
     serve(stays_silent());

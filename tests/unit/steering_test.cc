@@ -130,7 +130,7 @@ TEST_F(SteeringTest, FollowsTheTable) {
 
   const Snapshot first = snapshot({listener("198.18.0.80", 443), listener("2001:db8::80", 443)},
                                   {nat("198.18.0.90", 2000, 2999)});
-  ASSERT_FALSE(steering.update(first));
+  ASSERT_FALSE(steering.add_new(first));
   EXPECT_TRUE(steers("198.18.0.80", 443));
   EXPECT_TRUE(steers("2001:db8::80", 443));
   EXPECT_TRUE(steers("198.18.0.90", 2999));
@@ -180,7 +180,7 @@ TEST_F(SteeringTest, DetachesTheProgramOfAKilledDataplane) {
     start_port();
     Steering steering;
     ASSERT_FALSE(steering.attach("steer0"));
-    ASSERT_FALSE(steering.update(snapshot({listener("198.18.0.80", 443)}, {})));
+    ASSERT_FALSE(steering.add_new(snapshot({listener("198.18.0.80", 443)}, {})));
   });
   ASSERT_NE(attached_id(), 0u) << "the kernel keeps the program of a dead process";
   EXPECT_TRUE(steers("198.18.0.80", 443)) << "and it still keeps the services' packets from the kernel";
