@@ -89,9 +89,9 @@ struct PlainView {
         dsr(core.set<F>().dsr.load(std::memory_order_acquire)),
         nat(core.set<F>().nat.load(std::memory_order_acquire)) {}
 
-  const AddressMap<typename F::Ip>::Reader listeners;
+  const typename AddressMap<typename F::Ip>::Reader listeners;
   const TableService* const services;
-  const F::Hasher hash;
+  const typename F::Hasher hash;
   const FlowTable<DsrEntry<F>>* const dsr;
   const NatFlows<F>* const nat;
 };
