@@ -80,6 +80,9 @@ def flags_for_header(header, flags):
     for source in sorted(flags):
         if os.path.isfile(source) and header in closure(source, known):
             return flags[source]
+    # Of targets that this build does not have, such as fuzzers: as other sources of the same folder at the top.
+    if any(f'"{header}"'.encode() in read(source) for source in git_files('*.cc')):
+        return next((flags[source] for source in sorted(flags) if source.split('/')[0] == header.split('/')[0]), None)
     return None
 
 
