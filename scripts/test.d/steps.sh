@@ -11,6 +11,7 @@ all_tests() {
   echo unit-and-packet-tests
   echo lint
   find tests/e2e -maxdepth 1 -type f -perm -u+x -printf '%f\n' 2>/dev/null | sort
+  echo sanitized-core-tests
   echo fuzz
   if [ "${full:-false}" = true ] || [ "${only:-*}" != '*' ]; then
     echo tidy
@@ -39,14 +40,31 @@ step_unit_and_packet_tests() {
 step_lint() { scripts/lint --fast; }
 step_tidy() { scripts/lint; }
 
-step_sanitized_tests() {
+# configure_sanitized: one build with ASan and UBSan serves tests and fuzzing. clang's, because libFuzzer is; -O1, because
+# that compiles in half of the time and runs at a third less.
+configure_sanitized() {
+  CC=clang CXX=clang++ configure build-fuzz -Dfuzz=true -Dbenchmarks=false -Db_lundef=false -Db_sanitize=address,undefined \
+    -Dbuildtype=custom -Doptimization=1 -Ddebug=false -Dcpp_args=-gline-tables-only
+}
+
+# run_sanitized MESON_TEST_ARGUMENTS...: in that build.
+run_sanitized() {
   local status=0
-  configure build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debugoptimized -Dbenchmarks=false &&
-    ninja -C build-asan || return 1
   ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-    meson test -C build-asan --no-rebuild --print-errorlogs --timeout-multiplier 10 --no-suite model || status=$?
-  junit=build-asan/meson-logs/testlog.junit.xml
+    meson test -C build-fuzz --no-rebuild --print-errorlogs --timeout-multiplier 10 "$@" || status=$?
+  junit=build-fuzz/meson-logs/testlog.junit.xml
   return $status
+}
+
+# Packets, shared memory, tables, configuration texts.
+step_sanitized_core_tests() {
+  configure_sanitized && ninja -C build-fuzz core-tests || return 1
+  run_sanitized --suite core
+}
+
+step_sanitized_tests() {
+  configure_sanitized && ninja -C build-fuzz || return 1
+  run_sanitized --no-suite model
 }
 
 # fuzz_one TARGET: for its time, from its seeds and what earlier runs found.
@@ -55,14 +73,14 @@ fuzz_one() {
   name=$(basename "$1")
   corpus=build-fuzz/corpus/$name log=build-fuzz/$name.log
   mkdir -p "$corpus" "tests/fuzz/seeds/$name"
-  "$1" -max_total_time="$fuzz_seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 "$corpus" "tests/fuzz/seeds/$name" \
+  # Without entropic scheduling: its bookkeeping took half of the time.
+  "$1" -entropic=0 -max_total_time="$fuzz_seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 "$corpus" "tests/fuzz/seeds/$name" \
     >"$log" 2>&1
 }
 
 # All fuzz targets side by side, each for its time.
 step_fuzz() {
-  CC=clang CXX=clang++ configure build-fuzz -Dfuzz=true -Dbenchmarks=false -Db_lundef=false \
-    -Db_sanitize=address,undefined && ninja -C build-fuzz fuzzers || return 1
+  configure_sanitized && ninja -C build-fuzz fuzzers || return 1
   local -A running=()
   local target name failed_targets=0
   for target in build-fuzz/tests/fuzz/fuzz-*; do

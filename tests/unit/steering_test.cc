@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <vector>
 
 #include "bpf/steer_object.h"
 #include "tests/unit/steer_frames.h"
@@ -78,7 +79,8 @@ class SteeringTest : public testing::Test {
 
   // What net_af_xdp does with xdp_prog=. The object stays open until the process ends, as there.
   void start_port() {
-    bpf_object* object = bpf_object__open_file(path_.c_str(), nullptr);
+    static auto& open = *new std::vector<bpf_object*>;  // never destroyed: no leak
+    bpf_object* const object = open.emplace_back(bpf_object__open_file(path_.c_str(), nullptr));
     ASSERT_EQ(bpf_object__load(object), 0);
     const int program = bpf_program__fd(bpf_object__next_program(object, nullptr));
     ASSERT_EQ(bpf_xdp_attach(ifindex_, program, XDP_FLAGS_UPDATE_IF_NOEXIST, nullptr), 0);
