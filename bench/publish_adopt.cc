@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How long it takes to publish and to adopt: everything at once, and one changed pool among many.
+// How long it takes to build, to publish and to adopt: everything at once, and one changed pool among many.
 // Arguments: pools, backends in all. Every pool has 65,537 slots.
+#include <arpa/inet.h>
 #include <benchmark/benchmark.h>
 
 #include <optional>
@@ -8,6 +9,7 @@
 #include "contract/adopter.h"
 #include "contract/publisher.h"
 #include "contract/validate.h"
+#include "control/builder.h"
 #include "tests/support/sample_table.h"
 
 namespace portico {
@@ -68,6 +70,70 @@ void publish_one_pool(benchmark::State& state) {
   }
 }
 
+// A configuration of so many pools and backends, as control has it once a backend's health changes.
+struct Control {
+  explicit Control(const benchmark::State& state) {
+    const auto pools = static_cast<uint32_t>(state.range(0)),
+               each = static_cast<uint32_t>(state.range(1)) / pools;
+    config.dataplane.ports.push_back({.name = "eth0"});
+    for (uint32_t p = 0; p < pools; ++p) {
+      PoolConfig pool{.name = "pool-" + std::to_string(p)};
+      for (uint32_t b = 0; b < each; ++b) {
+        BackendConfig backend;
+        backend.name = "backend-" + std::to_string(b);
+        backend.v4 = Address::from_v4(htonl(0xc6120000 + p * each + b));  // 198.18.0.0/15
+        routing.hop_of[*backend.v4] = 0;
+        pool.backends.push_back(backend);
+      }
+      config.services.push_back(
+          {.name = "service-" + std::to_string(p),
+           .listen = {{Address::from_v4(htonl(0xc613ff01)), static_cast<uint16_t>(1024 + p)}},
+           .pool = pool.name,
+           .mode = Mode::dsr_l2});
+      config.pools.push_back(std::move(pool));
+    }
+    ids.sync(config);
+    routing.next_hops.push_back({.address = *Address::parse("198.18.0.1"), .mtu = 1500});
+  }
+
+  // One table, a backend of one pool up or down.
+  void publish(bool is_up) {
+    const std::string pool = config.pools[config.pools.size() / 2].name;
+    const auto health = [&](const std::string& of, const std::string& name) {
+      return BackendView{.healthy = is_up || of != pool || name != "backend-1", .known = true};
+    };
+    const std::set<std::string> changed{pool};
+    const TableContent& content =
+        builder.build({.config = config,
+                       .ids = ids,
+                       .operators = operators,
+                       .routing = routing,
+                       .health = health,
+                       .config_version = 1,
+                       .now_ns = monotonic_ns(),
+                       .changed_pools = builder.content().pools.empty() ? nullptr : &changed});
+    benchmark::DoNotOptimize(builder.content_hash());
+    publisher.publish(content);
+  }
+
+  const test::TempDir dir;
+  Config config;
+  Ids ids;
+  OperatorState operators{"/nonexistent"};
+  Routing routing;
+  Builder builder;
+  Publisher publisher{dir.path()};
+};
+
+// What control does when one backend fails or comes back.
+void health_event(benchmark::State& state) {
+  Control control(state);
+  control.publish(true);
+  bool is_up = true;
+  for (auto _ : state) control.publish(is_up = !is_up);
+  state.counters["blocks"] = control.publisher.last_written().blocks;
+}
+
 // What the dataplane's main thread pays each millisecond.
 void nothing_new(benchmark::State& state) {
   const test::TempDir dir;
@@ -93,6 +159,7 @@ BENCHMARK(adopt_one_pool)
     ->Unit(benchmark::kMillisecond)
     ->Iterations(50);
 BENCHMARK(publish_one_pool)->Args({100, 1000})->Args({256, 4096})->Unit(benchmark::kMillisecond);
+BENCHMARK(health_event)->Args({100, 1000})->Args({256, 4096})->Unit(benchmark::kMillisecond);
 BENCHMARK(validate_all)->Args({100, 1000})->Unit(benchmark::kMillisecond);
 BENCHMARK(nothing_new)->Args({100, 1000});
 

@@ -21,6 +21,9 @@ struct TableContent {
     std::vector<BackendRecord> backends;  // ascending id
     std::vector<uint16_t>
         lookup;  // record.lookup_size backend ids of this pool; empty if it has no usable one
+    // checksum_of() the bytes of `lookup`, where it is known; 0: not. Slots are by far the most of a table:
+    // with the checksum of the last generation they are neither compared nor summed again.
+    uint64_t lookup_checksum = 0;
   };
   uint64_t config_version = 0;
   SettingsRecord settings{};

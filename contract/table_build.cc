@@ -35,6 +35,8 @@ class Builder {
     built_.all.push_back(std::move(block));
   }
 
+  void keep(const std::shared_ptr<const Block>& before) { built_.all.push_back(before); }
+
   BuiltBlocks take() { return std::move(built_); }
 
  private:
@@ -50,12 +52,18 @@ uint32_t distinct(const std::vector<uint16_t>& lookup) {
 void add_pool(Builder& builder, const TableContent::Pool& pool, const Snapshot::Pool* before) {
   static const Snapshot::Pool kNothing;
   const Snapshot::Pool& old = before ? *before : kNothing;
+  const bool same_lookup = old.lookup && pool.lookup_checksum != 0 && old.lookup->ref.id == pool.record.id &&
+                           old.lookup->ref.checksum == pool.lookup_checksum &&
+                           old.lookup->ref.count == pool.lookup.size();
   PoolRecord record = pool.record;
   record.backend_count = static_cast<uint32_t>(pool.backends.size());
-  record.usable_count = distinct(pool.lookup);
+  record.usable_count = same_lookup ? old.pool().usable_count : distinct(pool.lookup);
   builder.add<PoolRecord>(BlockKind::pool, record.id, {&record, 1}, old.record);
   builder.add<BackendRecord>(BlockKind::backends, record.id, pool.backends, old.backends);
-  if (!pool.lookup.empty()) builder.add<uint16_t>(BlockKind::lookup, record.id, pool.lookup, old.lookup);
+  if (same_lookup)
+    builder.keep(old.lookup);
+  else if (!pool.lookup.empty())
+    builder.add<uint16_t>(BlockKind::lookup, record.id, pool.lookup, old.lookup);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "contract/flow_hash.h"
+#include "contract/table_file.h"
 #include "control/builder_services.h"
 #include "control/maglev.h"
 
@@ -54,6 +55,30 @@ BackendRecord retire(BackendRecord record, const Routing& routing) {
   return record;
 }
 
+// Removed backends of the pool.
+void add_retired(const BuildInput& input, TableContent::Pool& pool) {
+  for (const auto& record : input.ids.retired_backends())
+    if (record.pool == pool.record.id) pool.backends.push_back(retire(record, input.routing));
+  by_id(pool.backends);
+}
+
+BackendRecord backend_record(const Routing& routing, uint16_t pool, const BackendConfig& backend,
+                             const Candidate& candidate, const FlowDecision& flows) {
+  BackendRecord record{};
+  record.id = candidate.id;
+  record.pool = pool;
+  record.weight = static_cast<uint16_t>(backend.weight);
+  record.disposition = static_cast<uint8_t>(flows.disposition);
+  record.reset_count = static_cast<uint8_t>(flows.reset_ports.size());
+  std::copy(flows.reset_ports.begin(), flows.reset_ports.end(), record.reset_ports);
+  record.next_hop_v4 = hop_of(routing, backend.v4);
+  record.next_hop_v6 = hop_of(routing, backend.v6);
+  record.address_v4 = backend.v4.value_or(Address{});
+  record.address_v6 = backend.v6.value_or(Address{});
+  set_text(record.name, backend.name);
+  return record;
+}
+
 template <typename Record>
 uint64_t hash_of(const std::vector<Record>& records, uint64_t seed) {
   return XXH3_64bits_withSeed(records.data(), records.size() * sizeof(Record), seed + records.size());
@@ -69,7 +94,7 @@ uint64_t Builder::content_hash() const {
   for (const auto& pool : content_.pools) {
     hash = XXH3_64bits_withSeed(&pool.record, sizeof pool.record, hash);
     hash = hash_of(pool.backends, hash);
-    hash = hash_of(pool.lookup, hash);
+    hash = XXH3_64bits_withSeed(&pool.lookup_checksum, sizeof pool.lookup_checksum, hash);
   }
   hash = hash_of(content_.next_hops, hash);
   hash = hash_of(content_.routes, hash);
@@ -95,34 +120,37 @@ double Builder::share(uint16_t pool, uint16_t backend) const {
   if (memory == pools_.end()) return 0;
   const auto slots = memory->second.slots.find(backend);
   if (slots == memory->second.slots.end()) return 0;
-  return static_cast<double>(slots->second) / static_cast<double>(memory->second.lookup.size());
+  return static_cast<double>(slots->second) / memory->second.signature.size;
 }
 
-void Builder::note_change(std::optional<uint64_t> at_ns) {
-  if (at_ns && (!next_change_ns_ || *at_ns < *next_change_ns_)) next_change_ns_ = at_ns;
+std::optional<uint64_t> Builder::next_change_ns() const {
+  std::optional<uint64_t> first;
+  for (const auto& [id, memory] : pools_)
+    if (memory.next_change_ns && (!first || *memory.next_change_ns < *first)) first = memory.next_change_ns;
+  return first;
 }
 
-BackendRecord Builder::build_backend(const BuildInput& input, const PoolConfig& pool,
-                                     const BackendConfig& backend, const Candidate& candidate,
-                                     const std::set<uint16_t>& service_ports, const PoolDecision& decision) {
-  const FlowDecision flows = decide_flows(pool, candidate, decision, service_ports, input.now_ns);
-  note_change(flows.next_change_ns);
-  BackendRecord record{};
-  record.id = candidate.id;
-  record.pool = input.ids.pool(pool.name);
-  record.weight = static_cast<uint16_t>(backend.weight);
-  record.disposition = static_cast<uint8_t>(flows.disposition);
-  record.reset_count = static_cast<uint8_t>(flows.reset_ports.size());
-  std::copy(flows.reset_ports.begin(), flows.reset_ports.end(), record.reset_ports);
-  record.next_hop_v4 = hop_of(input.routing, backend.v4);
-  record.next_hop_v6 = hop_of(input.routing, backend.v6);
-  record.address_v4 = backend.v4.value_or(Address{});
-  record.address_v6 = backend.v6.value_or(Address{});
-  set_text(record.name, backend.name);
-  return record;
+void Builder::build_lookup_of(const BuildInput& input, const PoolConfig& pool, const PoolDecision& decision,
+                              TableContent::Pool& built) {
+  Signature signature{
+      .members = {}, .size = pool.table_size, .key = {input.config.hash_key[0], input.config.hash_key[1]}};
+  for (const auto& backend : pool.backends)
+    if (const uint16_t id = input.ids.backend(pool.name, backend); decision.usable.contains(id))
+      signature.members.emplace_back(backend.name, id, backend.weight);
+  std::sort(signature.members.begin(), signature.members.end());
+  PoolMemory& memory = pools_[built.record.id];
+  if (signature == memory.signature) return;
+  std::vector<MaglevBackend> members;
+  for (const auto& [name, id, weight] : signature.members) members.push_back({name, id, weight});
+  built.lookup = build_lookup(members, pool.table_size, HashKey{{signature.key[0], signature.key[1]}});
+  built.lookup_checksum = checksum_of(built.lookup.data(), built.lookup.size() * sizeof(uint16_t));
+  memory.slots.clear();
+  for (const uint16_t id : built.lookup) ++memory.slots[id];
+  memory.signature = std::move(signature);
 }
 
-TableContent::Pool Builder::build_pool(const BuildInput& input, const PoolConfig& pool) {
+// `built`: the pool as it was built last, or a new one. Its look-up table stays if it would be the same.
+void Builder::build_pool(const BuildInput& input, const PoolConfig& pool, TableContent::Pool& built) {
   const uint16_t id = input.ids.pool(pool.name);
   PoolMemory& memory = pools_[id];
   const auto all = candidates(input, pool);
@@ -132,57 +160,67 @@ TableContent::Pool Builder::build_pool(const BuildInput& input, const PoolConfig
   const bool is_normal = decision.state == PoolState::normal;
   memory.last_usable.note(is_normal ? decision.usable : std::set<uint16_t>{}, input.now_ns, window_ns);
 
-  TableContent::Pool built;
   built.record = pool_record(id, pool.name, decision.disposition(), pool.table_size);
+  built.backends.clear();
+  memory.next_change_ns.reset();
   const auto service_ports = backend_ports(input.config, pool.name);
-  Signature signature{.size = pool.table_size, .key = {input.config.hash_key[0], input.config.hash_key[1]}};
   for (size_t i = 0; i < all.size(); ++i) {
-    const BackendConfig& backend = pool.backends[i];
-    built.backends.push_back(build_backend(input, pool, backend, all[i], service_ports, decision));
-    if (decision.usable.contains(all[i].id))
-      signature.members.emplace_back(backend.name, all[i].id, backend.weight);
+    const FlowDecision flows = decide_flows(pool, all[i], decision, service_ports, input.now_ns);
+    built.backends.push_back(backend_record(input.routing, id, pool.backends[i], all[i], flows));
+    if (flows.next_change_ns && (!memory.next_change_ns || *flows.next_change_ns < *memory.next_change_ns))
+      memory.next_change_ns = flows.next_change_ns;
   }
-  by_id(built.backends);
-  std::sort(signature.members.begin(), signature.members.end());
-  if (signature != memory.signature) {
-    std::vector<MaglevBackend> members;
-    for (const auto& [name, backend_id, weight] : signature.members)
-      members.push_back({name, backend_id, weight});
-    memory.lookup = build_lookup(members, pool.table_size, HashKey{{signature.key[0], signature.key[1]}});
-    memory.slots.clear();
-    for (const uint16_t backend_id : memory.lookup) ++memory.slots[backend_id];
-    memory.signature = std::move(signature);
-  }
-  built.lookup = memory.lookup;
-  return built;
+  build_lookup_of(input, pool, decision, built);
 }
 
 void Builder::add_retired_pools(const BuildInput& input) {
   for (const auto& [id, name] : input.ids.retired_pools()) {
-    pools_.erase(id);
     TableContent::Pool pool;
     pool.record = pool_record(id, name, PoolDisposition::reset, kMinLookupSize);
     content_.pools.push_back(std::move(pool));
   }
-  std::map<uint16_t, TableContent::Pool*> by_pool;
-  for (auto& pool : content_.pools) by_pool[pool.record.id] = &pool;
-  for (const auto& record : input.ids.retired_backends()) {
-    const auto it = by_pool.find(record.pool);
-    if (it == by_pool.end()) continue;
-    it->second->backends.push_back(retire(record, input.routing));
-    by_id(it->second->backends);
+}
+
+void Builder::build_all(const BuildInput& input) {
+  build_services(input.config, input.ids, content_);
+  std::map<uint16_t, TableContent::Pool> before;
+  for (auto& pool : content_.pools) before[pool.record.id] = std::move(pool);
+  content_.pools.clear();
+  std::set<uint16_t> built;
+  for (const auto& pool : input.config.pools) {
+    const uint16_t id = input.ids.pool(pool.name);
+    built.insert(id);
+    content_.pools.push_back(std::move(before[id]));
+    build_pool(input, pool, content_.pools.back());
+  }
+  // An id may come back with another pool.
+  std::erase_if(pools_, [&](const auto& pool) { return !built.contains(pool.first); });
+  add_retired_pools(input);
+  std::sort(content_.pools.begin(), content_.pools.end(),
+            [](const auto& a, const auto& b) { return a.record.id < b.record.id; });
+  for (auto& pool : content_.pools) add_retired(input, pool);
+}
+
+void Builder::build_changed(const BuildInput& input) {
+  for (const auto& pool : input.config.pools) {
+    const uint16_t id = input.ids.pool(pool.name);
+    const auto& change_ns = pools_[id].next_change_ns;
+    const bool is_due = change_ns && *change_ns <= input.now_ns;
+    if (!is_due && !input.changed_pools->contains(pool.name)) continue;
+    const auto place = std::find_if(content_.pools.begin(), content_.pools.end(),
+                                    [&](const auto& built) { return built.record.id == id; });
+    if (place == content_.pools.end()) continue;
+    build_pool(input, pool, *place);
+    add_retired(input, *place);
   }
 }
 
 const TableContent& Builder::build(const BuildInput& input) {
-  next_change_ns_.reset();
+  if (input.changed_pools)
+    build_changed(input);
+  else
+    build_all(input);
   content_.config_version = input.config_version;
-  build_services(input.config, input.ids, content_);
-  content_.pools.clear();
-  for (const auto& pool : input.config.pools) content_.pools.push_back(build_pool(input, pool));
-  add_retired_pools(input);
-  std::sort(content_.pools.begin(), content_.pools.end(),
-            [](const auto& a, const auto& b) { return a.record.id < b.record.id; });
   content_.next_hops = input.routing.next_hops;
   content_.routes = input.routing.routes;
   return content_;

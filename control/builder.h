@@ -30,6 +30,9 @@ struct BuildInput {
   std::function<BackendView(const std::string& pool, const std::string& backend)> health;
   uint64_t config_version = 0;
   uint64_t now_ns = 0;  // CLOCK_MONOTONIC
+  // The pools whose backends' health has changed since the last build(), if nothing else has but next hops'
+  // addresses and routes: the others stay as they are. Null: anything may have changed.
+  const std::set<std::string>* changed_pools = nullptr;
 };
 
 class Builder {
@@ -41,7 +44,7 @@ class Builder {
   const TableContent& build(const BuildInput& input);
 
   // CLOCK_MONOTONIC: when the content changes by itself, because flows that may finish no longer may.
-  std::optional<uint64_t> next_change_ns() const { return next_change_ns_; }
+  std::optional<uint64_t> next_change_ns() const;
 
   // A hash of the content but for config_version: the same hash is the same table.
   uint64_t content_hash() const;
@@ -64,21 +67,20 @@ class Builder {
   struct PoolMemory {
     LastUsable last_usable;
     PoolDecision decision;
-    Signature signature;
-    std::vector<uint16_t> lookup;
-    std::map<uint16_t, uint32_t> slots;  // of `lookup`, by backend
+    Signature signature;                 // of the pool's look-up table in content_
+    std::map<uint16_t, uint32_t> slots;  // of that, by backend
+    std::optional<uint64_t> next_change_ns;
   };
 
-  TableContent::Pool build_pool(const BuildInput& input, const PoolConfig& pool);
-  BackendRecord build_backend(const BuildInput& input, const PoolConfig& pool, const BackendConfig& backend,
-                              const Candidate& candidate, const std::set<uint16_t>& service_ports,
-                              const PoolDecision& decision);
+  void build_all(const BuildInput& input);
+  void build_changed(const BuildInput& input);
+  void build_pool(const BuildInput& input, const PoolConfig& pool, TableContent::Pool& built);
+  void build_lookup_of(const BuildInput& input, const PoolConfig& pool, const PoolDecision& decision,
+                       TableContent::Pool& built);
   void add_retired_pools(const BuildInput& input);
-  void note_change(std::optional<uint64_t> at_ns);
 
   TableContent content_;
   std::map<uint16_t, PoolMemory> pools_;  // by pool id
-  std::optional<uint64_t> next_change_ns_;
 };
 
 }  // namespace portico

@@ -154,6 +154,7 @@ CommandResult Service::Impl::set_admin(const std::string& pool, const std::strin
   if (auto error = operators.set({in, backend}, std::move(entry)))
     return failed(Kind::failed, *error, "nothing was changed; make room or mend permissions");
   spdlog::info("backend {}/{} is {} by {}{}", in, backend, state, who, why.empty() ? "" : ": " + why);
+  all_changed = true;
   publish();
   if (!publish_error.empty()) return failed(Kind::failed, publish_error, "it is tried again every second");
   return {.kind = Kind::done, .pool = in, .text = {}, .remedy = {}};

@@ -139,6 +139,7 @@ std::optional<std::string> Service::Impl::apply(Config next, std::string effecti
   ++config_version;
   loaded_ms = static_cast<int64_t>(realtime_ns() / 1'000'000);
   health->apply(config);
+  all_changed = true;
   follow_addresses();
   return std::nullopt;
 }
@@ -169,7 +170,9 @@ void Service::Impl::follow_addresses() {
   neighbours->use(std::move(used));
 }
 
-Routing Service::Impl::build_routing() {
+// Next hops and routes, if the kernel's or the backends have changed.
+void Service::Impl::follow_routing() {
+  if (!all_changed && neighbours->version() == seen_neighbours) return;
   std::set<Address> backends;
   for (const auto& pool : config.pools)
     for (const auto& backend : pool.backends)
@@ -184,9 +187,12 @@ Routing Service::Impl::build_routing() {
   for (const auto& route : routes)
     if (route.hop && !route.hop->on_link) gateways.emplace(route.hop->ifindex, route.hop->neighbour);
   neighbours->use_gateways(std::move(gateways));
-  return next_hops.build({.next_hop = [this](const Address& a) { return neighbours->next_hop(a); },
-                          .routes = [&routes] { return routes; }},
-                         interfaces, backends);
+  Routing next = next_hops.build({.next_hop = [this](const Address& a) { return neighbours->next_hop(a); },
+                                  .routes = [&routes] { return routes; }},
+                                 interfaces, backends);
+  all_changed |= next.hop_of != routing.hop_of;
+  routing = std::move(next);
+  routing_warnings = routing.warnings;
 }
 
 // Whether a host whose checks all time out is gone, or only too busy for them: with nat its packets tell, in
@@ -214,19 +220,23 @@ bool Service::Impl::is_gone(const std::string& pool, const std::string& backend)
 }
 
 void Service::Impl::look_at_silent() {
-  const bool news = std::any_of(silent.begin(), silent.end(), [this](const auto& backend) {
-    return is_gone(backend.first, backend.second);
-  });
-  if (news) schedule_publish();
+  for (const auto& [pool, backend] : silent) {
+    if (!is_gone(pool, backend)) continue;
+    changed_pools.insert(pool);
+    schedule_publish();
+  }
 }
 
-BuildInput Service::Impl::build_input(const Routing& routing) {
-  silent.clear();
+BuildInput Service::Impl::build_input() {
+  if (all_changed) silent.clear();
   const auto health_of = [this](const std::string& pool, const std::string& backend) {
     const auto status = health->status(pool, backend);
     if (!status) return BackendView{};
     const bool unsure = status->silent && !is_gone(pool, backend);
-    if (unsure) silent.emplace(pool, backend);
+    if (unsure)
+      silent.emplace(pool, backend);
+    else
+      silent.erase({pool, backend});
     return BackendView{
         .healthy = status->healthy,
         .known = status->state != HealthState::unknown,
@@ -240,7 +250,8 @@ BuildInput Service::Impl::build_input(const Routing& routing) {
           .routing = routing,
           .health = health_of,
           .config_version = config_version,
-          .now_ns = monotonic_ns()};
+          .now_ns = monotonic_ns(),
+          .changed_pools = all_changed ? nullptr : &changed_pools};
 }
 
 void Service::Impl::schedule_publish() {
@@ -256,9 +267,10 @@ void Service::Impl::publish() {
   publish_scheduled = false;
   // First: a control that is killed now must not come back with the health from before.
   if (health_state_changed) store_health();
-  const Routing routing = build_routing();
-  routing_warnings = routing.warnings;
-  const TableContent& content = builder.build(build_input(routing));
+  follow_routing();
+  const TableContent& content = builder.build(build_input());
+  all_changed = false;
+  changed_pools.clear();
   // Much that may change the table does not.
   const uint64_t hash = builder.content_hash() ^ config_version;
   if (hash == published_hash && publish_error.empty()) return;

@@ -59,8 +59,8 @@ struct Service::Impl {
   void store_health();
   void schedule_publish();
   void publish();
-  BuildInput build_input(const Routing& routing);
-  Routing build_routing();
+  BuildInput build_input();
+  void follow_routing();
   void follow_addresses();
   bool is_gone(const std::string& pool, const std::string& backend) const;
   void look_at_silent();
@@ -104,6 +104,10 @@ struct Service::Impl {
   std::set<std::pair<std::string, std::string>> silent;
   std::map<Address, uint64_t> asked_for;  // by the dataplane: when last, CLOCK_MONOTONIC
   uint64_t seen_neighbours = 0, seen_addresses = 0;
+  // What must be built anew. Everything: configuration, ids, operator states or the backends' hops changed.
+  bool all_changed = true;
+  std::set<std::string> changed_pools;  // health
+  Routing routing;
   std::map<std::pair<std::string, std::string>, HealthState> logged_health;
   std::string stored_ids;       // what stands in the file
   uint64_t published_hash = 0;  // of the last published content

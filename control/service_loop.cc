@@ -78,6 +78,7 @@ void Service::Impl::on_health_change(const std::string& pool, const std::string&
                    status->reason.empty() ? "" : ": " + status->reason);
     logged = status->state;
   }
+  changed_pools.insert(pool);
   schedule_publish();
 }
 
@@ -113,6 +114,7 @@ void Service::Impl::keep_host() {
 void Service::Impl::poll_dataplane() {
   watch.poll(publisher->epoch(), publisher->generation(), monotonic_ns());
   if (ids.release(watch.service_flows(), watch.backend_flows())) {
+    all_changed = true;
     follow_addresses();
     schedule_publish();
   }

@@ -51,7 +51,11 @@ class BuilderTest : public ::testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(dir_); }
 
-  const TableContent& build(const Config& config) {
+  const TableContent& build(const Config& config, const std::set<std::string>* changed_pools = nullptr) {
+    return build(config, builder_, changed_pools);
+  }
+  const TableContent& build(const Config& config, Builder& builder,
+                            const std::set<std::string>* changed_pools) {
     std::set<Address> addresses;
     for (const auto& pool : config.pools)
       for (const auto& backend : pool.backends)
@@ -61,17 +65,18 @@ class BuilderTest : public ::testing::Test {
       for (const auto& address : {record.address_v4, record.address_v6})
         if (!address.is_none()) addresses.insert(address);
     routing_ = hops_.build(kernel_.view(), {"eth0"}, addresses);
-    return builder_.build({.config = config,
-                           .ids = ids_,
-                           .operators = operators_,
-                           .routing = routing_,
-                           .health =
-                               [this](const std::string& pool, const std::string& backend) {
-                                 const auto it = health_.find({pool, backend});
-                                 return it == health_.end() ? BackendView{} : it->second;
-                               },
-                           .config_version = ++version_,
-                           .now_ns = now_ns_});
+    return builder.build({.config = config,
+                          .ids = ids_,
+                          .operators = operators_,
+                          .routing = routing_,
+                          .health =
+                              [this](const std::string& pool, const std::string& backend) {
+                                const auto it = health_.find({pool, backend});
+                                return it == health_.end() ? BackendView{} : it->second;
+                              },
+                          .config_version = 1,
+                          .now_ns = now_ns_,
+                          .changed_pools = changed_pools});
   }
 
   std::filesystem::path dir_;
@@ -82,7 +87,6 @@ class BuilderTest : public ::testing::Test {
   Routing routing_;
   Builder builder_;
   std::map<OperatorState::Key, BackendView> health_;
-  uint64_t version_ = 0;
   uint64_t now_ns_ = 1;
 };
 
@@ -274,6 +278,32 @@ TEST_F(BuilderTest, WhateverItBuildsIsAValidTable) {
                               .heartbeat_ns = heartbeat,
                               .flows = [&](uint16_t id) { return uint64_t{busy.contains(id)}; }};
       ids_.release(report, report);
+    }
+  }
+}
+
+TEST_F(BuilderTest, BuildsAChangedPoolAsIfItHadBuiltAll) {
+  RandomConfig random(7);
+  for (int round = 0; round < 20; ++round) {
+    const Config config = random.make();
+    ASSERT_EQ(ids_.sync(config), std::nullopt);
+    ids_.published(1, build(config));  // what is gone from the configuration is retired
+    Builder all;
+    builder_ = {};
+    build(config);
+    build(config, all, nullptr);
+    for (int event = 0; event < 20; ++event) {
+      now_ns_ += uint64_t{random.below(200)} * 1'000'000'000;  // deadlines pass, too
+      std::set<std::string> changed;
+      for (const auto& pool : config.pools)
+        if (random.chance(30)) {
+          changed.insert(pool.name);
+          for (const auto& backend : pool.backends) health_[{pool.name, backend.name}] = random.health();
+        }
+      build(config, &changed);
+      build(config, all, nullptr);
+      ASSERT_EQ(builder_.content_hash(), all.content_hash()) << "round " << round << ", event " << event;
+      ASSERT_EQ(builder_.next_change_ns(), all.next_change_ns());
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "contract/adopter.h"
+#include "contract/table_file.h"
 #include "tests/support/sample_table.h"
 
 namespace portico {
@@ -76,6 +77,27 @@ TEST(Publish, OneOf256PoolsCostsItsOwnBlocks) {
   ASSERT_EQ(changed.kind, Kind::adopted) << changed.text;
   EXPECT_EQ(changed.blocks_copied, 3u);
   EXPECT_EQ(changed.bytes_copied, sizeof(PoolRecord) + 3 * sizeof(BackendRecord) + 1021u * 2);
+}
+
+TEST(Publish, AKnownChecksumSparesLookingAtTheSlots) {
+  TempDir dir;
+  Publisher publisher(dir.path());
+  TableContent content = big_content(3, 1021, 12);
+  const auto sum = [](TableContent::Pool& pool) {
+    pool.lookup_checksum = checksum_of(pool.lookup.data(), pool.lookup.size() * sizeof(uint16_t));
+  };
+  for (auto& pool : content.pools) sum(pool);
+  publisher.publish(content);
+  content.pools[1].backends[0].weight += 1;
+  publisher.publish(content);
+  EXPECT_EQ(publisher.last_written().blocks, 1u) << "the backends";
+  for (uint16_t& slot : content.pools[1].lookup) slot = content.pools[1].backends[0].id;
+  sum(content.pools[1]);
+  publisher.publish(content);
+  EXPECT_EQ(publisher.last_written().blocks, 2u) << "the slots, and how many backends have some";
+  const AdoptResult adopted = Adopter(dir.path()).poll();
+  ASSERT_EQ(adopted.kind, Kind::adopted) << adopted.text;
+  EXPECT_EQ(adopted.snapshot->pools[1].pool().usable_count, 1u);
 }
 
 TEST(Publish, TheSameContentAgainCopiesNothing) {
