@@ -20,13 +20,23 @@ bool may_serve(const Candidate& b) {
   return b.admin == Admin::active && b.weight > 0;
 }
 
-// Held backends and those of weight 0 count neither as missing nor as there.
+// Held backends, those of weight 0 and those of which nothing is known count neither as missing nor as there.
 bool panics(const PoolConfig& pool, const std::vector<Candidate>& backends) {
-  const auto counted = [](const Candidate& b) { return b.admin != Admin::held && b.weight > 0; };
+  const auto counted = [](const Candidate& b) {
+    return b.admin != Admin::held && b.weight > 0 && b.health.known;
+  };
   const auto total = std::count_if(backends.begin(), backends.end(), counted);
   const auto healthy = std::count_if(backends.begin(), backends.end(),
                                      [&](const Candidate& b) { return counted(b) && b.health.healthy; });
   return healthy * 100 < static_cast<int64_t>(pool.min_healthy_percent) * total;
+}
+
+// Nothing tells which of the backends serve: they are new, all of them.
+bool is_untested(const std::vector<Candidate>& backends, const std::set<uint16_t>& last_usable) {
+  const auto is_known = [&](const Candidate& b) { return b.health.known || last_usable.contains(b.id); };
+  return std::any_of(backends.begin(), backends.end(), may_serve) &&
+         std::none_of(backends.begin(), backends.end(),
+                      [&](const Candidate& b) { return may_serve(b) && is_known(b); });
 }
 
 std::set<uint16_t> last_resort(const std::vector<Candidate>& backends,
@@ -62,6 +72,8 @@ const char* to_string(PoolState state) {
       return "normal";
     case PoolState::panic:
       return "panic";
+    case PoolState::untested:
+      return "untested";
     case PoolState::kept_last:
       return "kept_last";
     case PoolState::reset:
@@ -111,11 +123,12 @@ std::set<uint16_t> LastUsable::kept(uint64_t now_ns, uint64_t window_ns) const {
 PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& backends,
                          const std::set<uint16_t>& last_usable) {
   if (pool.min_healthy_percent > 0 && panics(pool, backends)) {
-    auto all = ids_where(backends, may_serve);
+    auto all = ids_where(backends, [](const Candidate& b) { return may_serve(b) && b.health.known; });
     if (!all.empty()) return {PoolState::panic, std::move(all)};
   }
   auto usable = ids_where(backends, [](const Candidate& b) { return may_serve(b) && b.health.healthy; });
   if (!usable.empty()) return {PoolState::normal, std::move(usable)};
+  if (is_untested(backends, last_usable)) return {PoolState::untested, ids_where(backends, may_serve)};
   switch (pool.all_down) {
     case AllDown::drop:
       return {PoolState::drop, {}};

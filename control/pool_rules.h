@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules of a pool, as pure functions: which backends take new flows, and what happens to the flows of
 // those that do not. Order of the rules: healthy active backends; below `min_healthy` all active ones
-// (panic); with none of these, `all_down`.
+// (panic); with none of these, `all_down`, which is not said of backends that no check has a result of.
 #pragma once
 
 #include <cstdint>
@@ -38,12 +38,13 @@ struct Candidate {
 enum class PoolState : uint8_t {
   normal,     // healthy backends take the flows
   panic,      // too few are healthy: all active ones do
+  untested,   // no check has a result yet and nothing is known from before: all do
   kept_last,  // none is usable: the last ones that were, do
   reset,      // none is usable: clients get RST
   drop,       // none is usable: packets are dropped
 };
 
-// "normal", "panic", "kept_last", "reset" or "drop".
+// "normal", "panic", "untested", "kept_last", "reset" or "drop".
 const char* to_string(PoolState state);
 
 struct PoolDecision {
@@ -81,7 +82,8 @@ class LastUsable {
 
 // `last_usable`: what keep-last keeps, as LastUsable says. If none of them may be used any
 // more (they were removed, weighed 0, drained or held), keep-last falls back to every active backend, then to
-// drained ones: a guess is better than a refusal. Held backends are never used.
+// drained ones: a guess is better than a refusal. Held backends are never used. One whose checks have no
+// result yet gets no flows beside others, and does not count for `min_healthy`.
 PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& backends,
                          const std::set<uint16_t>& last_usable);
 

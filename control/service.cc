@@ -90,6 +90,7 @@ void Service::Impl::start(const ConfigResult& loaded) {
   if (const auto error = apply(first, loaded.effective)) throw std::runtime_error(*error);
   config_warnings = warnings_of(loaded);
   import_health();
+  hold_back_first_table();
   publish();
   if (!publish_error.empty()) throw std::runtime_error(publish_error);
   start_loop();
@@ -175,6 +176,7 @@ StatusView Service::Impl::view() const {
                   .warnings = config_warnings};
   view.warnings.insert(view.warnings.end(), routing_warnings.begin(), routing_warnings.end());
   view.warnings.insert(view.warnings.end(), placement_warnings.begin(), placement_warnings.end());
+  if (held_until_ns) view.warnings.push_back("the first table waits for the first results of the checks");
   for (const auto* text : {&storage_warning, &host_warning, &publish_error, &table_error})
     if (!text->empty()) view.warnings.push_back(*text);
   return view;

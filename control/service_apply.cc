@@ -14,6 +14,8 @@ namespace {
 
 // Health changes of one cause come in bursts: wait this long for the others.
 constexpr auto kCoalesce = std::chrono::milliseconds(1);
+// However long a check may take: a new balancer does not serve nobody for longer than this.
+constexpr Milliseconds kLongestHold{3000};
 
 std::vector<Endpoint> listeners_of(const Config& config) {
   std::vector<Endpoint> listeners;
@@ -263,8 +265,37 @@ void Service::Impl::schedule_publish() {
   });
 }
 
+// Nobody is served yet: better a table a moment later than one that sends connections to dead backends. By
+// then each check has a result, or has been silent for its timeout.
+void Service::Impl::hold_back_first_table() {
+  if (publisher->recovered()) return;
+  Milliseconds longest{0};
+  for (const PoolConfig& pool : config.pools)
+    for (const CheckConfig& check : pool.checks)
+      longest = std::max(longest, std::min(check.fast_interval, check.interval) + check.timeout);
+  longest = std::min(longest, kLongestHold);
+  held_until_ns = monotonic_ns() + static_cast<uint64_t>(std::chrono::nanoseconds(longest).count());
+  if (is_held_back())
+    spdlog::info("the first table waits for the first results of all checks, {} ms at most", longest.count());
+}
+
+bool Service::Impl::is_held_back() {
+  if (!held_until_ns) return false;
+  const auto is_unknown = [this](const PoolConfig& pool) {
+    return std::any_of(pool.backends.begin(), pool.backends.end(), [&](const BackendConfig& backend) {
+      const auto status = health->status(pool.name, backend.name);
+      return status && status->state == HealthState::unknown;
+    });
+  };
+  if (monotonic_ns() < *held_until_ns && std::any_of(config.pools.begin(), config.pools.end(), is_unknown))
+    return true;
+  held_until_ns.reset();
+  return false;
+}
+
 void Service::Impl::publish() {
   publish_scheduled = false;
+  if (is_held_back()) return;
   // First: a control that is killed now must not come back with the health from before.
   if (health_state_changed) store_health();
   follow_routing();

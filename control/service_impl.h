@@ -59,6 +59,8 @@ struct Service::Impl {
   void store_health();
   void schedule_publish();
   void publish();
+  void hold_back_first_table();
+  bool is_held_back();
   BuildInput build_input();
   void follow_routing();
   void follow_addresses();
@@ -109,8 +111,9 @@ struct Service::Impl {
   std::set<std::string> changed_pools;  // health
   Routing routing;
   std::map<std::pair<std::string, std::string>, HealthState> logged_health;
-  std::string stored_ids;       // what stands in the file
-  uint64_t published_hash = 0;  // of the last published content
+  std::optional<uint64_t> held_until_ns;  // CLOCK_MONOTONIC; the first table waits for results until then
+  std::string stored_ids;                 // what stands in the file
+  uint64_t published_hash = 0;            // of the last published content
   bool publish_scheduled = false, health_dirty = false, keep_host_scheduled = false;
   bool health_state_changed = false;  // what is published next depends on what is not stored yet
 

@@ -46,7 +46,7 @@ void Service::Impl::start_loop() {
   every(kHeartbeat, [this] {
     tend_table();
     const auto change = builder.next_change_ns();
-    if (change && monotonic_ns() >= *change) schedule_publish();
+    if (held_until_ns || (change && monotonic_ns() >= *change)) schedule_publish();
     look_at_silent();
   });
   every(kPoll, [this] { poll_dataplane(); });

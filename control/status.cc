@@ -192,6 +192,16 @@ std::string endpoint_text(const Endpoint& endpoint) {
   return (endpoint.address.is_v4() ? address : "[" + address + "]") + ":" + std::to_string(endpoint.port);
 }
 
+// To connections of a pool without a backend that is up; null: nothing was decided yet.
+static const char* what_happens(const PoolDecision* decision) {
+  if (decision == nullptr) return "no table is published yet";
+  if (decision->state == PoolState::untested)
+    return "no check has a result yet, connections go to all of them";
+  if (decision->state == PoolState::drop) return "connections are dropped";
+  return decision->disposition() == PoolDisposition::serve ? "connections go where they went last"
+                                                           : "connections are reset";
+}
+
 PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool) {
   PoolCondition condition;
   uint32_t expected = 0, taking = 0;
@@ -208,11 +218,7 @@ PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool) {
   if (taking > 0) return condition;
   condition.level = StatusLevel::unserved;
   const PoolDecision* decision = view.builder.decision(view.ids.pool(pool.name));
-  const bool kept = decision && decision->disposition() == PoolDisposition::serve;
-  condition.warnings.push_back(std::string("no backend is up; ") +
-                               (kept ? "connections go where they went last"
-                                : decision && decision->state == PoolState::drop ? "connections are dropped"
-                                                                                 : "connections are reset"));
+  condition.warnings.push_back(std::string("no backend is up; ") + what_happens(decision));
   return condition;
 }
 

@@ -135,6 +135,8 @@ std::string why_by_pool(const StatusView& view, const std::string& pool) {
       return "a new connection goes by the hash to one of the healthy backends";
     case PoolState::panic:
       return "fewer than `min_healthy` backends are healthy: all that are not drained or held are used";
+    case PoolState::untested:
+      return "no check has a result yet: all backends that are not drained or held are used";
     case PoolState::kept_last:
       return "no backend is up: connections go where they went last (`all_down: keep-last`)";
     case PoolState::reset:

@@ -65,6 +65,42 @@ TEST(DecidePool, PanicsBelowMinHealthyAndBeforeAllDown) {
   EXPECT_EQ(decide_pool(pool, {down(1), down(2)}, {}).state, PoolState::panic);
 }
 
+Candidate unknown(uint16_t id) {
+  return {.id = id, .weight = 100, .health = {}};
+}
+
+TEST(DecidePool, LeavesOutWhatHasNoResultYet) {
+  PoolConfig pool;
+  EXPECT_EQ(decide_pool(pool, {up(1), unknown(2)}, {}).usable, Ids{1});
+  EXPECT_EQ(decide_pool(pool, {down(1), unknown(2)}, {1}).usable, Ids{1});
+  pool.min_healthy_percent = 50;
+  const auto added = decide_pool(pool, {up(1), unknown(2), unknown(3)}, {});
+  EXPECT_EQ(added.state, PoolState::normal);
+  EXPECT_EQ(added.usable, Ids{1});
+  const auto panic = decide_pool(pool, {up(1), down(2), down(3), unknown(4)}, {});
+  EXPECT_EQ(panic.state, PoolState::panic);
+  EXPECT_EQ(panic.usable, (Ids{1, 2, 3}));
+}
+
+TEST(DecidePool, UsesAllWhereNothingIsKnown) {
+  PoolConfig pool;
+  pool.min_healthy_percent = 50;
+  for (const AllDown all_down : {AllDown::keep_last, AllDown::reset, AllDown::drop}) {
+    pool.all_down = all_down;
+    const auto decision = decide_pool(pool, {unknown(1), unknown(2), with(unknown(3), Admin::held)}, {});
+    EXPECT_EQ(decision.state, PoolState::untested);
+    EXPECT_EQ(decision.usable, (Ids{1, 2}));
+    EXPECT_EQ(decision.disposition(), PoolDisposition::serve);
+  }
+  pool.all_down = AllDown::keep_last;
+  const auto kept = decide_pool(pool, {unknown(1), unknown(2)}, {2, 7});
+  EXPECT_EQ(kept.state, PoolState::kept_last);
+  EXPECT_EQ(kept.usable, Ids{2}) << "a restarted control knows who served";
+  pool.all_down = AllDown::reset;
+  pool.min_healthy_percent = 0;
+  EXPECT_EQ(decide_pool(pool, {down(1), unknown(2)}, {}).state, PoolState::reset);
+}
+
 TEST(DecidePool, DoesNotCountHeldBackendsForMinHealthy) {
   PoolConfig pool;
   pool.min_healthy_percent = 60;
