@@ -36,7 +36,7 @@ Service::~Service() = default;
 void Service::start(const ConfigResult& loaded) {
   impl_->start(loaded);
 }
-ConfigResult Service::reload() {
+ReloadResult Service::reload() {
   return impl_->reload();
 }
 CommandResult Service::set_admin(const std::string& pool, const std::string& backend, AdminEntry entry,
@@ -87,43 +87,46 @@ void Service::Impl::start(const ConfigResult& loaded) {
   if (const auto error = operators.load()) storage_warning = *error;
   if (!storage_warning.empty()) spdlog::warn("{}", storage_warning);
   // The configuration, on the host and in the table.
-  if (const auto error = apply(first, loaded.effective)) throw std::runtime_error(*error);
+  if (const auto error = apply(first, loaded.effective, /*is_first=*/true)) throw std::runtime_error(*error);
   config_warnings = warnings_of(loaded);
+  recover_version(effective);
   import_health();
   hold_back_first_table();
   publish();
   if (!publish_error.empty()) throw std::runtime_error(publish_error);
+  note_applied();
   start_loop();
 }
 
-ConfigResult Service::Impl::reload() {
-  ConfigResult result = load_config(options.config_path, /*check_system=*/true);
-  if (!result.config) {
-    spdlog::error("configuration not applied:\n{}", format_messages(result, options.config_path));
+ReloadResult Service::Impl::reload() {
+  ReloadResult result{load_config(options.config_path, /*check_system=*/true), {}};
+  if (!result.read.config) {
+    spdlog::error("configuration not applied:\n{}", format_messages(result.read, options.config_path));
     return result;
   }
-  if (result.config->instance != config.instance) {
-    result.messages.push_back({.text = "`instance` cannot change while control runs; restart it"});
-    result.config.reset();
+  const auto refuse = [&result](std::string text) {
+    spdlog::error("configuration not applied: {}", text);
+    result.failure = std::move(text);
+    result.read.config.reset();
     return result;
-  }
+  };
+  if (result.read.config->instance != config.instance)
+    return refuse("`instance` cannot change while control runs; restart it");
   const Config before = config;
   const std::string effective_before = effective;
-  if (const auto error = apply(*result.config, result.effective)) {
-    spdlog::error("configuration not applied: {}", *error);
-    result.messages.push_back({.text = *error});
-    result.config.reset();
-    return result;
-  }
+  if (const auto error = apply(*result.read.config, result.read.effective)) return refuse(*error);
+  ++config_version;
   publish();
   if (!publish_error.empty()) {
-    result.messages.push_back({.text = publish_error});
-    result.config.reset();
+    --config_version;
+    std::string text = publish_error;
     // Guard, addresses and checks follow the table that stays.
-    if (const auto error = apply(before, effective_before)) result.messages.push_back({.text = *error});
-    return result;
+    if (const auto error = apply(before, effective_before)) text += "; and " + *error;
+    return refuse(std::move(text));
   }
-  config_warnings = warnings_of(result);
+  loaded_ms = static_cast<int64_t>(realtime_ns() / 1'000'000);
+  note_applied();
+  config_warnings = warnings_of(result.read);
   spdlog::info("configuration {} applied", config_version);
   return result;
 }

@@ -34,6 +34,12 @@ struct CommandResult {
   std::string text, remedy;  // else: why not, and what to do
 };
 
+// What came of reading the configuration anew.
+struct ReloadResult {
+  ConfigResult read;    // without a config: nothing was changed
+  std::string failure;  // the file is good, but this kept it from being applied; empty: the file has errors
+};
+
 class Service {
  public:
   Service(boost::asio::io_context& io, ServiceOptions options);
@@ -45,9 +51,8 @@ class Service {
   // and begins to watch. Throws std::runtime_error with a text for the operator.
   void start(const ConfigResult& loaded);
 
-  // Reads the configuration file again and applies it as a difference. On any error nothing is changed and
-  // the result has no config.
-  ConfigResult reload();
+  // Reads the configuration file again and applies it as a difference. On any error nothing is changed.
+  ReloadResult reload();
 
   // Sets a backend's operator state. `pool` may be empty if the backend's name is in one pool only. Without
   // `force` the last usable backend of a pool is not taken out.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A configuration to the host and to the table.
 #include <spdlog/spdlog.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cstring>
+#include <sstream>
 
 #include "control/builder_services.h"
 #include "control/port_order.h"
@@ -42,6 +44,10 @@ std::vector<std::string> interfaces_of(const Config& config) {
   std::vector<std::string> names;
   for (const auto& port : config.dataplane.ports) names.push_back(interface_of(port));
   return names;
+}
+
+uint64_t hash_of(const std::string& text) {
+  return XXH3_64bits(text.data(), text.size());
 }
 
 template <typename T>
@@ -121,25 +127,41 @@ void Service::Impl::note_host() {
   placement_warnings = std::move(warnings);
 }
 
-std::optional<std::string> Service::Impl::apply(Config next, std::string effective_text) {
-  const bool first = !loaded_ms;
+// The number counts configurations, not starts of control: `applied` in the state directory tells the one
+// that was applied last, by its effective text.
+void Service::Impl::recover_version(const std::string& effective_text) {
+  uint64_t version = 0, hash = 0;
+  int64_t when_ms = 0;
+  std::istringstream(read_whole(state_dir + "/applied").value_or("")) >> version >> hash >> when_ms;
+  const bool is_same = version != 0 && hash == hash_of(effective_text);
+  config_version = std::max(config_version, version) + (is_same ? 0 : 1);
+  loaded_ms = is_same ? when_ms : started_ms;
+}
+
+void Service::Impl::note_applied() {
+  const std::string text = std::to_string(config_version) + " " + std::to_string(hash_of(effective)) + " " +
+                           std::to_string(loaded_ms) + "\n";
+  const auto error = write_atomically(state_dir + "/applied", text);
+  if (error && storage_warning != *error) spdlog::warn("{}", *error);
+  if (error) storage_warning = *error;
+}
+
+std::optional<std::string> Service::Impl::apply(Config next, std::string effective_text, bool is_first) {
   watch.poll(publisher->epoch(), publisher->generation(), monotonic_ns());
   const auto conflict = keep_port_order(watch.ports(), config.dataplane.ports, next.dataplane.ports);
-  if (conflict && !first) return conflict;
+  if (conflict && !is_first) return conflict;
   // A control that does not start helps nobody: the dataplane refuses the table, and the status says so.
   if (conflict) spdlog::error("{}", *conflict);
   Ids next_ids = ids;
   if (auto error = next_ids.sync(next)) return error;
-  if (auto error = install(next, first ? nullptr : &config)) {
-    if (!first) install(config, &next);
+  if (auto error = install(next, is_first ? nullptr : &config)) {
+    if (!is_first) install(config, &next);
     return error;
   }
   ids = std::move(next_ids);
   config = std::move(next);
   effective = std::move(effective_text);
   interfaces = interfaces_of(config);
-  ++config_version;
-  loaded_ms = static_cast<int64_t>(realtime_ns() / 1'000'000);
   health->apply(config);
   all_changed = true;
   follow_addresses();

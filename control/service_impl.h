@@ -44,7 +44,7 @@ struct Service::Impl {
 
   // service.cc
   void start(const ConfigResult& loaded);
-  ConfigResult reload();
+  ReloadResult reload();
   CommandResult set_admin(const std::string& pool, const std::string& backend, AdminEntry entry, bool force);
   StatusView view() const;
 
@@ -52,9 +52,11 @@ struct Service::Impl {
   void recover();
   void recover_ids();
   void store_ids();
-  std::optional<std::string> apply(Config next, std::string effective_text);
+  std::optional<std::string> apply(Config next, std::string effective_text, bool is_first = false);
   std::optional<std::string> install(const Config& next, const Config* before);
   void note_host();
+  void recover_version(const std::string& effective_text);
+  void note_applied();
   void import_health();
   void store_health();
   void schedule_publish();

@@ -153,16 +153,19 @@ ApiResponse Api::post(const ApiRequest& request) {
 }
 
 ApiResponse Api::reload() {
-  const ConfigResult result = service_.reload();
+  const ReloadResult result = service_.reload();
   const StatusView view = service_.view();
-  json body = {{"path", view.config_path}, {"messages", messages_json(result)}};
-  if (result.config) {
+  json body = {{"path", view.config_path}, {"messages", messages_json(result.read)}};
+  if (result.read.config) {
     body["config_version"] = view.config_version;
     return json_response(200, body);
   }
-  body["error"] = "the configuration has errors; nothing was changed";
-  body["remedy"] = "mend the file and reload again";
-  return json_response(422, body);
+  const bool is_bad_file = result.failure.empty();
+  body["error"] = is_bad_file ? "the configuration has errors; nothing was changed"
+                              : "the configuration is good, but was not applied: " + result.failure;
+  body["remedy"] = is_bad_file ? "mend the file and reload again"
+                               : "the one before stays in use; remove the cause and reload again";
+  return json_response(is_bad_file ? 422 : 409, body);
 }
 
 ApiResponse Api::post_backend(const ApiRequest& request) {

@@ -7,7 +7,6 @@ pair. Needs root.
 usage: control_test.py PORTICO_CONTROL
 """
 
-import ctypes
 import fcntl
 import json
 import os
@@ -22,8 +21,9 @@ import threading
 import time
 import unittest
 
+from control_rig import Backend, Inside, enter_new_network, request, run
+
 CONTROL = ""
-CLONE_NEWNET = 0x40000000
 CONFIG = """
 version: 1
 instance: control-test
@@ -51,62 +51,6 @@ pools:
 KEEP_LAST_WINDOW_S = 2.5  # 2 * (interval * fall + timeout) is 2.4 s
 F_OFD_SETLK = 37
 TWO = "portal-1: 198.18.1.1, portal-2: 198.18.1.2"
-
-
-def run(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def enter_new_network():
-    """A file descriptor of the network namespace that the process is in from now on."""
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
-        sys.exit(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
-    return os.open("/proc/self/ns/net", os.O_RDONLY)
-
-
-class Inside:
-    """Within it the process is in another network namespace."""
-
-    def __init__(self, network):
-        self.network = network
-
-    def __enter__(self):
-        self.before = os.open("/proc/self/ns/net", os.O_RDONLY)
-        ctypes.CDLL(None).setns(self.network, CLONE_NEWNET)
-
-    def __exit__(self, *_):
-        ctypes.CDLL(None).setns(self.before, CLONE_NEWNET)
-        os.close(self.before)
-
-
-class Backend:
-    """A port of the portals' host that answers connections by accepting them."""
-
-    network = -1
-
-    def __init__(self, address, port=8080):
-        with Inside(Backend.network):
-            self.socket = socket.socket()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind((address, port))
-        self.socket.listen(1024)
-
-    def stop(self):
-        self.socket.close()
-
-
-def request(path, method, target, body=b"", raw=None):
-    """One HTTP request over the Unix socket; (status, body)."""
-    with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(10)
-        s.connect(path)
-        head = f"{method} {target} HTTP/1.1\r\nHost: portico\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        s.sendall(raw if raw is not None else head.encode() + body)
-        answer = b""
-        while chunk := s.recv(65536):
-            answer += chunk
-    head, _, text = answer.partition(b"\r\n\r\n")
-    return int(head.split()[1]), text.decode()
 
 
 class ControlTest(unittest.TestCase):
@@ -223,6 +167,45 @@ class ControlTest(unittest.TestCase):
         self.backends[2].stop()
         self.wait_shares(0.5, 0.5, state="kept_last")
 
+    def collect_until(self, condition):
+        """The backends of the pool in every status until the condition holds for one: [{name: (health, share)}]."""
+        seen = []
+
+        def reached():
+            seen.append({b["name"]: (b["health"], b["share"]) for b in self.status()["pools"][0]["backends"]})
+            return condition(seen[-1])
+        self.wait(reached, "the status")
+        return seen
+
+    def test_no_backend_gets_connections_before_its_first_good_result(self):
+        def only_those_up(seen):
+            return all(health == "up" for backends in seen for health, share in backends.values() if share > 0)
+        self.backends[2].stop()
+        self.start()
+        seen = self.collect_until(lambda now: now["portal-1"][1] == 1 and now["portal-2"][0] == "down")
+        self.assertTrue(only_those_up(seen), seen)
+        # Added by a reload: one that does not answer, and later one that does.
+        self.backends[3].stop()
+        self.write_config(TWO + ", portal-3: 198.18.1.3")
+        self.assertEqual(self.post("/v1/reload")[0], 200)
+        seen = self.collect_until(lambda now: now["portal-3"][0] == "down")
+        self.assertTrue(only_those_up(seen), seen)
+        self.backends[3] = Backend("198.18.1.3")
+        seen = self.collect_until(lambda now: now["portal-3"][1] > 0.4)
+        self.assertTrue(only_those_up(seen), seen)
+
+    def test_the_first_table_waits_no_longer_than_a_check(self):
+        with Inside(Backend.network):
+            run("ip", "link", "set", "eth1", "down")  # nobody answers
+        try:
+            self.start()
+            self.wait(lambda: self.status()["table"]["published"] > 0, "a table")
+            self.wait(lambda: all(b["health"] == "down" for b in self.status()["pools"][0]["backends"]), "all are down")
+            self.wait_shares(0.5, 0.5, state="kept_last")
+        finally:
+            with Inside(Backend.network):
+                run("ip", "link", "set", "eth1", "up")
+
     def addresses(self, device):
         return run("ip", "addr", "show", "dev", device)
 
@@ -289,6 +272,7 @@ class ControlTest(unittest.TestCase):
         after = self.status()
         self.assertGreater(after["table"]["published"], before["table"]["published"])
         self.assertEqual(os.stat(self.run_dir + "/table").st_ino, inode, "the table file is taken over")
+        self.assertEqual(after["config"], before["config"], "the same configuration has the same number and time")
         self.assertEqual([b["share"] for b in after["pools"][0]["backends"]], [0, 1])
         self.assertEqual(self.backend("portal-1")["admin"], "drained")
         self.assertEqual(self.backend("portal-1")["admin_why"], "upgrade")
@@ -340,6 +324,28 @@ class ControlTest(unittest.TestCase):
         self.write_config(TWO)
         self.process.send_signal(signal.SIGHUP)
         self.wait_shares(0.5, 0.5)
+
+    def test_another_file_at_the_next_start_is_another_configuration(self):
+        self.start()
+        version = self.status()["config"]["version"]
+        self.process.terminate()
+        self.process.wait(20)
+        self.write_config(TWO + ", portal-3: 198.18.1.3")
+        self.start()
+        self.assertEqual(self.status()["config"]["version"], version + 1)
+
+    def test_a_good_file_that_cannot_be_applied_is_not_called_bad(self):
+        self.start()
+        self.write_config(TWO)
+        with open(self.config) as f:
+            text = f.read()
+        with open(self.config, "w") as f:
+            f.write(text.replace("instance: control-test", "instance: another"))
+        version = self.status()["config"]["version"]
+        status, answer = self.post("/v1/reload")
+        self.assertEqual(status, 409)
+        self.assertIn("the configuration is good, but was not applied: `instance` cannot change", answer["error"])
+        self.assertEqual(self.status()["config"]["version"], version)
 
     def test_second_instance_is_refused(self):
         self.start()
