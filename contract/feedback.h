@@ -4,6 +4,7 @@
 #pragma once
 
 #include "contract/drop_reasons.h"
+#include "contract/flow_losses.h"
 #include "contract/layout.h"
 
 namespace portico {
@@ -105,6 +106,16 @@ struct ResolveRequest {
 };
 static_assert(sizeof(ResolveRequest) == 32);
 
+// What this dataplane took up from the one before it; all 0 if there was nothing to take up. Does not change
+// after the start.
+struct TakeOverFeedback {
+  uint64_t stop_ns;     // from the last sign of life of the one before (10 ms apart) to forwarding again
+  uint64_t flows_kept;  // connections that go on
+  uint64_t flows_lost[kMaxFlowLosses];  // connections that do not, by FlowLoss
+  uint64_t reserved[2];
+};
+static_assert(sizeof(TakeOverFeedback) == 128);
+
 struct FeedbackHeader {
   uint64_t magic;        // kFeedbackMagic; written last at creation, release
   uint32_t abi_version;  // kAbiVersion
@@ -140,6 +151,7 @@ struct Feedback {
   uint64_t to_kernel;               // packets handed to the kernel
   uint64_t answered;                // packets answered with RST or ICMP
   uint64_t reserved[6];
+  TakeOverFeedback take_over;
   PortFeedback ports[kMaxPorts];
   WorkerFeedback workers[kMaxWorkers];
   ServiceFeedback services[kMaxServices];

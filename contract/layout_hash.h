@@ -133,8 +133,11 @@ constexpr uint64_t feedback_struct_hash() {
 #define F(field) PORTICO_FIELD(ResolveRequest, field)
   PORTICO_STRUCT(ResolveRequest) F(address) F(requested_ns) F(port)
 #undef F
+#define F(field) PORTICO_FIELD(TakeOverFeedback, field)
+  PORTICO_STRUCT(TakeOverFeedback) F(stop_ns) F(flows_kept) F(flows_lost)
+#undef F
 #define F(field) PORTICO_FIELD(Feedback, field)
-  PORTICO_STRUCT(Feedback) F(header) F(drops) F(to_kernel) F(answered) F(ports) F(workers) F(services)
+  PORTICO_STRUCT(Feedback) F(header) F(drops) F(to_kernel) F(answered) F(take_over) F(ports) F(workers) F(services)
     F(backends) F(resolve)
 #undef F
       // clang-format on
@@ -148,11 +151,12 @@ constexpr uint64_t feedback_struct_hash() {
 inline constexpr uint64_t kLayoutHash = table_enum_hash(table_struct_hash());
 
 // What the dataplane writes into FeedbackHeader::layout_hash. The drop reasons' names are part of it: with
-// another list the counters would be shown under wrong names. A new reason is no new ABI version, only
-// another build.
+// another list (or one of flow losses) the counters would be shown under wrong names. A new reason is no new
+// ABI version, only another build.
 constexpr uint64_t feedback_layout_hash() {
   uint64_t hash = feedback_struct_hash();
   for (const std::string_view name : kDropReasonNames) hash = layout_hash_detail::mix(hash, name);
+  for (const std::string_view name : kFlowLossNames) hash = layout_hash_detail::mix(hash, name);
   return hash;
 }
 inline constexpr uint64_t kFeedbackLayoutHash = feedback_layout_hash();

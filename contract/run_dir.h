@@ -18,6 +18,8 @@ namespace portico {
 
 inline constexpr const char* kTableFile = "table";
 inline constexpr const char* kFeedbackFile = "feedback";
+// A link to the directory of the dataplane's flow tables, which may be on another file system.
+inline constexpr const char* kFlowTablesLink = "flow-tables";
 
 // An owned file descriptor; -1: none.
 class FileHandle {

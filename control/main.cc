@@ -12,6 +12,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,7 +34,8 @@ constexpr const char* kUsage =
     "  --state-dir DIR      where drained backends and health stay (default: the run directory)\n"
     "  --metrics ADDR:PORT  also serve /metrics over TCP, on a loopback address\n"
     "  --check              check the configuration, print what is wrong, change nothing\n"
-    "  --cleanup            remove the addresses and the guard that control installed, then end\n"
+    "  --cleanup            remove the addresses and the guard that control installed, and the\n"
+    "                       dataplane's flow tables, then end\n"
     "  --force              with --cleanup: even while control or the dataplane runs\n"
     "  --log-level LEVEL    debug, info, warn or error (default info)\n"
     "  --version            print the version\n"
@@ -109,6 +111,15 @@ std::string alive_on(const std::string& run_dir) {
   return text;
 }
 
+// The dataplane's flow tables, which are kept on huge pages for its next start.
+void remove_flow_tables(const std::filesystem::path& run_dir) {
+  std::error_code error;
+  const auto place = std::filesystem::read_symlink(run_dir / kFlowTablesLink, error);
+  // Whatever else somebody linked there is not ours.
+  if (!error && place.filename().string().starts_with("portico-")) std::filesystem::remove_all(place, error);
+  std::filesystem::remove(run_dir / kFlowTablesLink, error);
+}
+
 int clean_up(const Config& config, const std::string& run_dir, bool force) {
   const std::string alive = alive_on(run_dir);
   if (!alive.empty() && !force) {
@@ -122,6 +133,7 @@ int clean_up(const Config& config, const std::string& run_dir, bool force) {
     std::fprintf(stderr, "portico-control: %s\n", error->c_str());
     return 1;
   }
+  remove_flow_tables(run_dir);
   return 0;
 }
 

@@ -52,6 +52,15 @@ json workers_json(const StatusView& view) {
   return workers;
 }
 
+json take_over_json(const TakeOverFeedback& take_over) {
+  json lost = json::object();
+  for (uint32_t i = 0; i < kFlowLossCount; ++i)
+    lost[std::string(kFlowLossNames[i])] = take_over.flows_lost[i];
+  return {{"stop_ms", rounded(static_cast<double>(take_over.stop_ns) * 1e-6)},
+          {"flows_kept", take_over.flows_kept},
+          {"flows_lost", lost}};
+}
+
 json dataplane_json(const StatusView& view) {
   const Feedback& feedback = view.watch.feedback();
   const FeedbackHeader& header = feedback.header;
@@ -71,6 +80,8 @@ json dataplane_json(const StatusView& view) {
           {"pid", view.watch.result().pid},
           {"version", std::string(name_of(header.version))},
           {"started_ms", header.start_realtime_ns / 1'000'000},
+          {"epoch", std::to_string(header.epoch)},
+          {"take_over", take_over_json(feedback.take_over)},
           {"workers", workers_json(view)},
           {"nat_ports_used", nat.used},
           {"nat_ports_total", nat.total},

@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/adoption.h"
 
+#include <rte_cycles.h>
+
 #include <algorithm>
 #include <new>
 #include <stdexcept>
 
 #include "dataplane/log.h"
+#include "dataplane/prepare.h"
 #include "dataplane/start_plan.h"
 
 namespace portico {
 
-Adoption::Adoption(Adopter& adopter, std::vector<WorkerThread*> workers, Steering* steering)
-    : adopter_(adopter), workers_(std::move(workers)), steering_(steering) {}
+Adoption::Adoption(Adopter& adopter, std::vector<WorkerThread*> workers, Steering* steering, FlowStore* store)
+    : adopter_(adopter), store_(store), workers_(std::move(workers)), steering_(steering) {}
 
 void Adoption::start_with(std::shared_ptr<const Snapshot> snapshot, uint64_t now_ns) {
   started_with_ = snapshot;
   status_.table_epoch = snapshot->epoch;
   std::shared_ptr<const Table> table = build_table(std::move(snapshot), nullptr);
-  for (WorkerThread* worker : workers_) worker->worker().prepare(*table);
+  std::vector<Worker*> workers;
+  for (WorkerThread* worker : workers_) workers.push_back(&worker->worker());
+  prepare_workers(workers, *table, store_, rte_rdtsc());
   give_to_workers(std::move(table), now_ns);
 }
 
@@ -57,6 +62,8 @@ void Adoption::take(const std::shared_ptr<const Snapshot>& snapshot, uint64_t no
   try {
     table = build_table(snapshot, current_.get());
     for (WorkerThread* worker : workers_) worker->worker().prepare(*table);
+    // Before any flow can have a new id.
+    if (store_ != nullptr) store_->note_backends(*table);
   } catch (const std::bad_alloc&) {
     refuse(generation, RefusalReason::no_memory, "no memory to arrange the table");
     return;

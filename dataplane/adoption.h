@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "contract/adopter.h"
+#include "dataplane/flow_store.h"
 #include "dataplane/steering.h"
 #include "dataplane/worker_thread.h"
 
@@ -41,7 +42,9 @@ struct AdoptionStatus {
 class Adoption {
  public:
   // `steering` may be null: no port of ours is steered. The workers need not run yet.
-  Adoption(Adopter& adopter, std::vector<WorkerThread*> workers, Steering* steering);
+  // `store` may be null: flows end with the process.
+  Adoption(Adopter& adopter, std::vector<WorkerThread*> workers, Steering* steering,
+           FlowStore* store = nullptr);
 
   // The snapshot with which the dataplane starts. Throws std::runtime_error if memory is short.
   void start_with(std::shared_ptr<const Snapshot> snapshot, uint64_t now_ns);
@@ -67,6 +70,7 @@ class Adoption {
   void note_steering(const Steering::Failure& failure);
 
   Adopter& adopter_;
+  FlowStore* const store_;
   const std::vector<WorkerThread*> workers_;
   Steering* const steering_;
   std::shared_ptr<const Snapshot> started_with_;

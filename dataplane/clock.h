@@ -23,20 +23,23 @@ inline uint32_t ticks_of_ms(uint32_t ms) {
 
 class Clock {
  public:
-  // `hz`: cycles per second, at least 1000.
-  explicit Clock(uint64_t hz) : per_tick_(std::max<uint64_t>(hz * kTickMs / 1000, 2)) {
+  // `hz`: cycles per second, at least 1000. `offset` is added to every tick: so a clock goes on where another
+  // process's ended.
+  explicit Clock(uint64_t hz, uint32_t offset = 0)
+      : per_tick_(std::max<uint64_t>(hz * kTickMs / 1000, 2)), offset_(offset) {
     inverse_ = ~uint64_t{0} / per_tick_;
   }
 
   uint32_t tick(uint64_t cycles) const {
     __extension__ using u128 = unsigned __int128;
-    return static_cast<uint32_t>((static_cast<u128>(cycles) * inverse_) >> 64) & kTickMask;
+    return (static_cast<uint32_t>((static_cast<u128>(cycles) * inverse_) >> 64) + offset_) & kTickMask;
   }
   uint64_t cycles_per_tick() const { return per_tick_; }
 
  private:
   uint64_t per_tick_;
   uint64_t inverse_;
+  uint32_t offset_;
 };
 
 // So many per second, with a tenth of a second's worth saved up at most.

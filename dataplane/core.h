@@ -67,6 +67,7 @@ struct WorkerCore {
 
   const WorkerConfig config;
   const Clock clock;
+  std::shared_ptr<const MovedFlows> moved;  // flows of before at other workers; null: none
   const HashKey flow_key;  // of the flow tables' index; the pool's slots have the shared key of the settings
 
   // Of the burst or sweep under way.

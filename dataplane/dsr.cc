@@ -57,6 +57,7 @@ DsrEntry<F> make_entry(const WorkerCore& core, const Packet& p, uint16_t backend
 // Remembering it is what the rate of new flows limits.
 template <typename F>
 void open(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, Packet& p) {
+  if (hand_over_moved(core, p)) return;
   const bool is_syn = (p.flags & (kSyn | kAck)) == kSyn;
   if (!is_syn) bump(core.counters.services[p.service].missed);
   const uint16_t backend = admit<F>(core, p);

@@ -72,6 +72,13 @@ void uncount_flow(WorkerCore& core, const Entry& e) {
   lower(core.counters.backends[e.backend].flows);
 }
 
+template <typename Flows, typename Entry>
+uint32_t find_client_side(const Flows& flows, const Entry& entry, const FlowKeys& keys) {
+  return flows.find(keys.client_side, 0, [&](const Entry& e) {
+    return e.is_from_client(entry.client, entry.client_port, entry.vip, entry.vip_port);
+  });
+}
+
 }  // namespace
 
 template <typename Entry>
@@ -86,7 +93,7 @@ uint32_t insert_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, const DsrE
   uint32_t reference = flows.allocate();
   if (reference == 0 && evict_any(core, flows, core.set<F>().dsr_victim)) reference = flows.allocate();
   if (reference == 0) return 0;
-  flows[reference] = entry;
+  flows.fill(reference, entry);
   if (!insert_key(core, flows, hash_of_client_side(core, entry), reference)) {
     flows.release(reference);
     return 0;
@@ -100,7 +107,7 @@ uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& en
   uint32_t reference = flows.allocate();
   if (reference == 0 && evict_any(core, flows, core.set<F>().nat_victim)) reference = flows.allocate();
   if (reference == 0) return 0;
-  flows[reference] = entry;
+  flows.fill(reference, entry);
   const uint64_t client_side = hash_of_client_side(core, entry);
   const bool has_first = insert_key(core, flows, client_side, reference);
   if (!has_first || !insert_key(core, flows, hash_of_backend_side(core, entry), reference)) {
@@ -133,13 +140,52 @@ void erase_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
   flows.release(reference);
 }
 
-#define PORTICO_FOR_FAMILY(F)                                                              \
-  template bool is_expired(const WorkerCore&, const DsrEntry<F>&);                         \
-  template bool is_expired(const WorkerCore&, const NatEntry<F>&);                         \
-  template uint32_t insert_flow(WorkerCore&, FlowTable<DsrEntry<F>>&, const DsrEntry<F>&); \
-  template uint32_t insert_flow(WorkerCore&, NatFlows<F>&, const NatEntry<F>&);            \
-  template void erase_flow(WorkerCore&, FlowTable<DsrEntry<F>>&, uint32_t);                \
-  template void erase_flow(WorkerCore&, NatFlows<F>&, uint32_t);
+template <typename F>
+FlowKeys keys_of(const WorkerCore& core, const DsrEntry<F>& entry, uint32_t reference) {
+  return {reference, hash_of_client_side(core, entry), 0};
+}
+template <typename F>
+FlowKeys keys_of(const WorkerCore& core, const NatEntry<F>& entry, uint32_t reference) {
+  return {reference, hash_of_client_side(core, entry), hash_of_backend_side(core, entry)};
+}
+
+template <typename F>
+std::optional<FlowLoss> index_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, const FlowKeys& keys) {
+  const DsrEntry<F>& entry = flows[keys.reference];
+  if (find_client_side(flows, entry, keys) != 0) return FlowLoss::duplicate;
+  if (!flows.insert_key(keys.client_side, keys.reference)) return FlowLoss::no_room;
+  count_flow(core, entry);
+  return std::nullopt;
+}
+
+template <typename F>
+std::optional<FlowLoss> index_flow(WorkerCore& core, NatFlows<F>& flows, const FlowKeys& keys) {
+  const NatEntry<F>& entry = flows[keys.reference];
+  const uint32_t user = flows.find(keys.backend_side, 0, [&](const NatEntry<F>& e) {
+    return e.is_from_backend(entry.backend_address, entry.backend_port, entry.nat, entry.nat_port);
+  });
+  if (user != 0 || find_client_side(flows, entry, keys) != 0) return FlowLoss::duplicate;
+  if (!flows.insert_key(keys.client_side, keys.reference)) return FlowLoss::no_room;
+  if (!flows.insert_key(keys.backend_side, keys.reference)) {
+    flows.erase_key(keys.client_side, keys.reference);
+    return FlowLoss::no_room;
+  }
+  count_flow(core, entry);
+  bump(core.counters.nat_ports_used);
+  return std::nullopt;
+}
+
+#define PORTICO_FOR_FAMILY(F)                                                                         \
+  template bool is_expired(const WorkerCore&, const DsrEntry<F>&);                                    \
+  template bool is_expired(const WorkerCore&, const NatEntry<F>&);                                    \
+  template uint32_t insert_flow(WorkerCore&, FlowTable<DsrEntry<F>>&, const DsrEntry<F>&);            \
+  template uint32_t insert_flow(WorkerCore&, NatFlows<F>&, const NatEntry<F>&);                       \
+  template void erase_flow(WorkerCore&, FlowTable<DsrEntry<F>>&, uint32_t);                           \
+  template void erase_flow(WorkerCore&, NatFlows<F>&, uint32_t);                                      \
+  template FlowKeys keys_of(const WorkerCore&, const DsrEntry<F>&, uint32_t);                         \
+  template FlowKeys keys_of(const WorkerCore&, const NatEntry<F>&, uint32_t);                         \
+  template std::optional<FlowLoss> index_flow(WorkerCore&, FlowTable<DsrEntry<F>>&, const FlowKeys&); \
+  template std::optional<FlowLoss> index_flow(WorkerCore&, NatFlows<F>&, const FlowKeys&);
 PORTICO_FOR_FAMILY(V4)
 PORTICO_FOR_FAMILY(V6)
 #undef PORTICO_FOR_FAMILY

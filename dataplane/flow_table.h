@@ -3,7 +3,11 @@
 // and an index of their keys. All memory is there from the start.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
+#include <cstring>
+#include <utility>
 
 #include "dataplane/flow_entry.h"
 #include "dataplane/flow_index.h"
@@ -12,17 +16,22 @@
 namespace portico {
 
 // References count from 1; 0 is none.
-template <typename Entry>
+template <typename E>
 class FlowTable {
  public:
+  using Entry = E;
   // Memory per flow, index included.
   static constexpr uint32_t kBytesPerFlow = sizeof(Entry) + Entry::kKeys * FlowIndex::kBytesPerKey;
 
   // capacity: 1..2^24 - 1 flows. Throws std::runtime_error if memory is missing.
   FlowTable(uint32_t capacity, bool huge_pages, int numa_node)
+      : FlowTable(capacity, Region(entries_size(capacity), huge_pages, numa_node), 0, huge_pages, numa_node) {
+  }
+  // With the entries in memory of the caller's, from `offset` on: zero, or of a table of the same capacity.
+  FlowTable(uint32_t capacity, Region&& region, size_t offset, bool huge_pages, int numa_node)
       : capacity_(capacity),
-        region_((size_t{capacity} + 1) * sizeof(Entry), huge_pages, numa_node),
-        entries_(reinterpret_cast<Entry*>(region_.data())),
+        region_(std::move(region)),
+        entries_(reinterpret_cast<Entry*>(region_.data() + offset)),
         index_(capacity * Entry::kKeys, capacity, entries_, sizeof(Entry), huge_pages, numa_node) {}
 
   Entry& operator[](uint32_t reference) { return entries_[reference]; }
@@ -38,6 +47,9 @@ class FlowTable {
     return index_.find(hash, [&](uint32_t reference) { return matches(entries_[reference]); });
   }
 
+  // Bytes of the entries of a table.
+  static constexpr size_t entries_size(uint32_t capacity) { return (size_t{capacity} + 1) * sizeof(Entry); }
+
   // A free entry, to be filled and indexed by the caller, or 0 if there is none.
   uint32_t allocate() {
     if (free_ != 0) {
@@ -48,12 +60,28 @@ class FlowTable {
     }
     if (highest_ == capacity_) return 0;
     ++size_;
-    return ++highest_;
+    ++highest_;
+    // Entry 0 is none: it remembers how many there are, for a later process.
+    std::memcpy(static_cast<void*>(&entries_[0]), &highest_, sizeof highest_);
+    return highest_;
+  }
+  // Writes an allocated entry. A process that ends here, at whatever instruction, leaves a free entry or the
+  // whole one: the state, which tells them apart, comes last. (That the compiler keeps the order is enough:
+  // the processor's own is the program's to whoever looks after the end.)
+  void fill(uint32_t reference, const Entry& entry) {
+    Entry unborn = entry;
+    unborn.vitals = Vitals(FlowState::none, false, 0);
+    entries_[reference] = unborn;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    entries_[reference].vitals = entry.vitals;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
   }
   // Gives an entry back whose keys have been taken out of the index.
   void release(uint32_t reference) {
+    entries_[reference].vitals = Vitals(FlowState::none, false, 0);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     entries_[reference] = Entry{};
-    std::memcpy(&entries_[reference], &free_, sizeof free_);
+    std::memcpy(static_cast<void*>(&entries_[reference]), &free_, sizeof free_);
     free_ = reference;
     --size_;
   }
@@ -62,6 +90,16 @@ class FlowTable {
   template <typename Function>
   void for_each_neighbour(uint64_t hash, const Function& f) const {
     index_.for_each_neighbour(hash, f);
+  }
+
+  // Takes all entries that stand in the memory for live ones; the caller then releases those that are not,
+  // and indexes the others. Returns highest(). Before anything else.
+  uint32_t take_up() {
+    std::memcpy(&highest_, static_cast<const void*>(&entries_[0]), sizeof highest_);
+    highest_ = std::min(highest_, capacity_);
+    entries_[0] = Entry{};
+    std::memcpy(static_cast<void*>(&entries_[0]), &highest_, sizeof highest_);
+    return size_ = highest_;
   }
 
   bool is_live(uint32_t reference) const { return entries_[reference].vitals.state() != FlowState::none; }

@@ -12,6 +12,7 @@
 #include "dataplane/adoption.h"
 #include "dataplane/device.h"
 #include "dataplane/eal.h"
+#include "dataplane/flow_keeper.h"
 #include "dataplane/handover.h"
 #include "dataplane/log.h"
 #include "dataplane/options.h"
@@ -25,6 +26,7 @@
 #include "dataplane/table_wait.h"
 #include "dataplane/telemetry.h"
 #include "dataplane/telemetry_socket.h"
+#include "dataplane/upgrade.h"
 #include "dataplane/worker_thread.h"
 
 namespace portico {
@@ -80,44 +82,62 @@ void open_ports(const StartPlan& plan, const std::vector<rte_mempool*>& pools, P
 
 std::vector<std::unique_ptr<WorkerThread>> create_workers(const StartPlan& plan, const Ports& ports,
                                                           const std::vector<rte_mempool*>& pools,
-                                                          HandoverRings& rings) {
+                                                          const FlowKeeper& keeper, HandoverRings& rings) {
   std::vector<uint16_t> port_ids;
   for (const Port& port : ports.list()) port_ids.push_back(port.id);
   std::vector<std::unique_ptr<WorkerThread>> workers;
   for (uint32_t i = 0; i < plan.workers; ++i) {
-    const WorkerConfig config{.index = i,
-                              .worker_count = plan.workers,
-                              .flows = plan.flows_per_worker,
-                              .tsc_hz = rte_get_tsc_hz(),
-                              .numa_node = plan.placement.worker_nodes[i],
-                              .huge_pages = plan.huge_pages,
-                              .kernel_path = false,
-                              .pool = pools[i]};
+    WorkerConfig config{.index = i,
+                        .worker_count = plan.workers,
+                        .flows = plan.flows_per_worker,
+                        .tsc_hz = rte_get_tsc_hz(),
+                        .numa_node = plan.placement.worker_nodes[i],
+                        .huge_pages = plan.huge_pages,
+                        .kernel_path = false,
+                        .pool = pools[i]};
+    keeper.configure(config);
     workers.push_back(std::make_unique<WorkerThread>(config, static_cast<int>(plan.placement.worker_cpus[i]),
                                                      port_ids, &rings));
   }
   return workers;
 }
 
-// Until a signal: follow the table, tell what is counted.
-void serve(Signals& signals, Adoption& adoption, Report& report, const std::vector<WorkerThread*>& workers,
-           const Ports& ports, const Steering& steering, TelemetrySocket& socket) {
+// Why the dataplane ends.
+enum class End { stop, upgrade };
+
+// What turns while it runs.
+struct Running {
+  Adoption& adoption;
+  Report& report;
+  const std::vector<WorkerThread*>& workers;
+  const Ports& ports;
+  const Steering& steering;
+  TelemetrySocket& socket;
+  FlowKeeper& keeper;
+  const Upgrade& upgrade;
+};
+
+// Until a signal or an upgrade: follow the table, tell what is counted.
+End serve(Signals& signals, const Running& r) {
   uint64_t next_report_ns = 0, next_check_ns = 0;
   while (!signals.wait(kAdoptIntervalUs)) {
     const uint64_t now_ns = monotonic_ns();
-    const uint64_t generation = adoption.status().adopted_generation;
-    adoption.tick(now_ns);
+    if (r.upgrade.is_due(now_ns)) return End::upgrade;
+    const uint64_t generation = r.adoption.status().adopted_generation;
+    r.adoption.tick(now_ns);
     // Control waits for this word, so a new generation is told at once.
-    if (now_ns < next_report_ns && adoption.status().adopted_generation == generation) continue;
-    report.write(DataplaneState::running, adoption, workers, ports, steering);
+    if (now_ns < next_report_ns && r.adoption.status().adopted_generation == generation) continue;
+    r.keeper.turn(r.adoption.status().adopted_generation != 0, r.workers, r.report);
+    r.report.write(DataplaneState::running, r.adoption, r.workers, r.ports, r.steering);
     next_report_ns = now_ns + uint64_t{kFeedbackIntervalMs} * 1'000'000;
     if (now_ns < next_check_ns) continue;
-    socket.check();
+    r.socket.check();
     next_check_ns = now_ns + kTelemetryCheckNs;
   }
+  return End::stop;
 }
 
-int run(const Options& options) {
+End run(const Options& options, Upgrade& upgrade) {
   // Before any thread, so that all inherit the mask.
   Signals signals;
   StartPriority priority;
@@ -130,7 +150,7 @@ int run(const Options& options) {
   Adopter adopter(options.run_dir,
                   [&report](uint64_t epoch, uint64_t generation) { report.set_pending(epoch, generation); });
   const auto snapshot = wait_for_table(options.run_dir, adopter, report, signals);
-  if (snapshot == nullptr) return 0;
+  if (snapshot == nullptr) return End::stop;
   const StartPlan plan =
       make_start_plan(*snapshot, options, write_steering_object(*snapshot, options.run_dir));
   for (const std::string& warning : plan.placement.warnings) log_warning(warning);
@@ -145,13 +165,15 @@ int run(const Options& options) {
   Steering steering;
   open_ports(plan, pools, ports, steering);
   HandoverRings rings("handover", plan.placement.worker_nodes);
-  const auto threads = create_workers(plan, ports, pools, rings);
+  FlowKeeper keeper(plan, options);
+  if (keeper.store() != nullptr) keeper.store()->note_rss(ports.rss_digest());
+  const auto threads = create_workers(plan, ports, pools, keeper, rings);
   std::vector<WorkerThread*> workers;
   workers.reserve(threads.size());
   for (const auto& thread : threads) workers.push_back(thread.get());
 
   // The workers get the table before they run; services are steered when they have it.
-  Adoption adoption(adopter, workers, &steering);
+  Adoption adoption(adopter, workers, &steering, keeper.store());
   // Whatever ends this, the workers stop before the tables that they use go.
   const auto stop_workers = [&workers](void*) {
     for (WorkerThread* worker : workers) worker->stop();
@@ -162,9 +184,10 @@ int run(const Options& options) {
   for (WorkerThread* worker : workers) worker->start();
   log_info("forwarding: " + std::to_string(plan.workers) + " workers, generation " +
            std::to_string(snapshot->generation));
+  End end = End::stop;
   {
-    const Telemetry telemetry(report, adoption, workers);
-    serve(signals, adoption, report, workers, ports, steering, socket);
+    const Telemetry telemetry(report, adoption, workers, upgrade);
+    end = serve(signals, {adoption, report, workers, ports, steering, socket, keeper, upgrade});
   }
 
   // In this order nothing touches what is gone; control's guard keeps the services from the kernel.
@@ -173,7 +196,7 @@ int run(const Options& options) {
   for (WorkerThread* worker : workers) worker->stop();
   ports.close();
   steering.detach();
-  return 0;
+  return end;
 }
 
 // What run() would start, and why. No log is open: answers and complaints are for whoever asks.
@@ -207,7 +230,10 @@ int main(int argc, char** argv) {
   try {
     if (options.dry_run) return portico::dry_run(options);
     portico::start_log(options.log_level);
-    return portico::run(options);
+    portico::Upgrade upgrade({argv, argv + argc}, options);
+    if (portico::run(options, upgrade) == portico::End::stop) return 0;
+    // All that run() had is closed.
+    throw std::runtime_error(upgrade.replace());
   } catch (const std::exception& error) {
     if (options.dry_run)
       std::fprintf(stderr, "portico-dataplane: %s\n", error.what());

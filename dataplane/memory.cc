@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/memory.h"
 
+#include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -49,6 +50,26 @@ Region::Region(size_t size, bool huge_pages, int numa_node)
   }
   // The reservation of huge pages is checked by mmap; touching them here keeps faults out of the packet path.
   for (size_t at = 0; at < size_; at += kHugePage) const_cast<volatile std::byte*>(data_)[at] = std::byte{0};
+}
+
+Region Region::of_file(int fd, size_t size, bool on_huge_pages, int numa_node) {
+  Region region;
+  const size_t whole = (size + kHugePage - 1) & ~(kHugePage - 1);
+  if (ftruncate(fd, static_cast<off_t>(whole)) != 0) throw std::runtime_error(describe(size, on_huge_pages));
+  // On hugetlbfs this reserves all pages, so that touching one later cannot fail.
+  void* const mapped = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (mapped == MAP_FAILED) throw std::runtime_error(describe(size, on_huge_pages));
+  region.data_ = static_cast<std::byte*>(mapped);
+  region.size_ = whole;
+  prefer_node(region.data_, whole, numa_node);
+  if (on_huge_pages) {
+    for (size_t at = 0; at < whole; at += kHugePage)
+      static_cast<void>(const_cast<volatile std::byte*>(region.data_)[at]);
+  } else if (posix_fallocate(fd, 0, static_cast<off_t>(whole)) != 0) {
+    // A full tmpfs is an error now instead of a SIGBUS later.
+    throw std::runtime_error(describe(size, false));
+  }
+  return region;
 }
 
 Region::~Region() {

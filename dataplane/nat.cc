@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Address translation in both directions: client and VIP on one side, NAT address and backend on the other.
-#include "dataplane/checksum.h"
+#include "dataplane/nat_deltas.h"
 #include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
 
@@ -31,14 +31,6 @@ NatEntry<F> make_entry(const WorkerCore& core, const Packet& p, uint16_t backend
 }
 
 template <typename F>
-void compute_deltas(NatEntry<F>& e) {
-  const uint64_t before = sum_of(e.client) + sum_of(e.vip);
-  const uint64_t after = sum_of(e.nat) + sum_of(e.backend_address);
-  e.address_delta = checksum_delta(before, after);
-  e.tcp_delta = checksum_delta(before + e.client_port + e.vip_port, after + e.nat_port + e.backend_port);
-}
-
-template <typename F>
 void send_in(WorkerCore& core, const NatEntry<F>& e, Packet& p) {
   rewrite<F>(p.l3, p.l4, e.nat, e.nat_port, e.backend_address, e.backend_port, e.address_delta, e.tcp_delta);
   if (!send_to_backend<F>(core, p, e.backend, e.backend_address)) return;
@@ -53,6 +45,7 @@ void reset_client(WorkerCore& core, Packet& p, DropReason reason) {
 
 template <typename F>
 void open(WorkerCore& core, NatFlows<F>& flows, Packet& p) {
+  if (hand_over_moved(core, p)) return;
   if ((p.flags & (kSyn | kAck)) != kSyn) {
     bump(core.counters.services[p.service].missed);
     if (!may_enter<F>(core, p)) return;
@@ -62,7 +55,9 @@ void open(WorkerCore& core, NatFlows<F>& flows, Packet& p) {
   if (backend == kNone) return;
   NatEntry<F> entry = make_entry<F>(core, p, backend);
   if (!take_nat_port(core, flows, entry)) return reset_client(core, p, DropReason::nat_ports_exhausted);
-  compute_deltas(entry);
+  const NatDeltas deltas = deltas_of(entry);
+  entry.address_delta = deltas.address;
+  entry.tcp_delta = deltas.tcp;
   const uint32_t reference = insert_flow(core, flows, entry);
   if (reference == 0) return drop(core, p.mbuf, DropReason::flow_table_full);
   bump(core.counters.services[p.service].new_flows);

@@ -40,8 +40,10 @@ inline uint32_t port_owner(const TableNat& nat, uint16_t port, uint32_t worker_c
 template <typename F>
 class NatFlows : public FlowTable<NatEntry<F>> {
  public:
-  NatFlows(uint32_t capacity, bool huge_pages, int numa_node)
-      : FlowTable<NatEntry<F>>(capacity, huge_pages, numa_node), half_open_(kMaxBackends) {
+  // As FlowTable.
+  template <typename... Memory>
+  explicit NatFlows(uint32_t capacity, Memory&&... memory)
+      : FlowTable<NatEntry<F>>(capacity, std::forward<Memory>(memory)...), half_open_(kMaxBackends) {
     // Anywhere: what ran before may have left connections at the backends, from its own first ports on.
     std::random_device source;
     for (uint32_t& cursor : cursors_) cursor = source();

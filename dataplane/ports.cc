@@ -5,8 +5,10 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <stdexcept>
 
@@ -157,6 +159,28 @@ PortFeedback Ports::feedback(size_t index) const {
   rte_eth_link link{};
   if (rte_eth_link_get_nowait(port.id, &link) == 0) out.link_up = link.link_status == RTE_ETH_LINK_UP ? 1 : 0;
   return out;
+}
+
+uint64_t Ports::rss_digest() const {
+  uint64_t digest = 1;
+  for (const Port& port : ports_) {
+    // Larger than any driver's.
+    std::array<uint8_t, 256> key{};
+    rte_eth_rss_conf rss{.rss_key = key.data(), .rss_key_len = 0, .rss_hf = 0};
+    rte_eth_dev_info info{};
+    if (rte_eth_dev_info_get(port.id, &info) != 0 || info.hash_key_size > key.size()) continue;
+    rss.rss_key_len = info.hash_key_size;
+    if (info.hash_key_size != 0 && rte_eth_dev_rss_hash_conf_get(port.id, &rss) == 0) {
+      digest = XXH3_64bits_withSeed(key.data(), info.hash_key_size, digest);
+      digest = XXH3_64bits_withSeed(&rss.rss_hf, sizeof rss.rss_hf, digest);
+    }
+    std::vector<rte_eth_rss_reta_entry64> table((info.reta_size + RTE_ETH_RETA_GROUP_SIZE - 1) /
+                                                RTE_ETH_RETA_GROUP_SIZE);
+    for (auto& group : table) group.mask = ~uint64_t{0};
+    if (!table.empty() && rte_eth_dev_rss_reta_query(port.id, table.data(), info.reta_size) == 0)
+      digest = XXH3_64bits_withSeed(table.data(), table.size() * sizeof table[0], digest);
+  }
+  return digest;
 }
 
 void Ports::close() {

@@ -43,6 +43,10 @@ class Ports {
   // Counters and link state as DPDK has them.
   PortFeedback feedback(size_t index) const;
 
+  // One number for what decides which queue a packet of a known connection reaches: RSS keys, fields and
+  // redirection tables of all ports, as far as their drivers tell. Equal numbers: nothing moved.
+  uint64_t rss_digest() const;
+
   // Stops and closes all. No worker may run.
   void close();
 

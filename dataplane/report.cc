@@ -68,6 +68,11 @@ void Report::set_pending(uint64_t epoch, uint64_t generation) {
   finish();
 }
 
+void Report::set_take_over(const TakeOverFeedback& take_over) {
+  const std::lock_guard lock(lock_);
+  gathered_->take_over = take_over;
+}
+
 void Report::write_state(DataplaneState state, const AdoptionStatus& adoption) {
   const std::lock_guard lock(lock_);
   gather_header(state, adoption);
@@ -218,6 +223,7 @@ void Report::copy_out(Feedback& out) const {
   std::memcpy(out.drops, in.drops, sizeof out.drops);
   out.to_kernel = in.to_kernel;
   out.answered = in.answered;
+  out.take_over = in.take_over;
   std::memcpy(out.ports, in.ports, in.header.port_count * sizeof in.ports[0]);
   std::memcpy(out.workers, in.workers, in.header.worker_count * sizeof in.workers[0]);
   for (const uint16_t id : services_) out.services[id] = in.services[id];

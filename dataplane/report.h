@@ -30,6 +30,9 @@ class Report {
   // For Adopter: writes at once, since control must see it before blocks are copied.
   void set_pending(uint64_t epoch, uint64_t generation);
 
+  // What was taken up from the process before: once, at the start.
+  void set_take_over(const TakeOverFeedback& take_over);
+
   // Before there are workers, and at the end.
   void write_state(DataplaneState state, const AdoptionStatus& adoption);
 

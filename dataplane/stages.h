@@ -3,6 +3,9 @@
 // (forward, answer, kernel, hand over, drop) or leaves it to the next.
 #pragma once
 
+#include <optional>
+
+#include "contract/flow_losses.h"
 #include "dataplane/core.h"
 
 namespace portico {
@@ -64,6 +67,21 @@ template <typename F>
 void erase_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference);
 template <typename F>
 void erase_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
+// The hashes of a flow's keys; backend_side is not used in dsr.
+struct FlowKeys {
+  uint32_t reference;
+  uint64_t client_side, backend_side;
+};
+template <typename F>
+FlowKeys keys_of(const WorkerCore& core, const DsrEntry<F>& entry, uint32_t reference);
+template <typename F>
+FlowKeys keys_of(const WorkerCore& core, const NatEntry<F>& entry, uint32_t reference);
+// Makes a whole entry that stands in the table a flow: indexes and counts it. Half-open ones are not listed.
+// Says why not; then the entry is to be released.
+template <typename F>
+std::optional<FlowLoss> index_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, const FlowKeys& keys);
+template <typename F>
+std::optional<FlowLoss> index_flow(WorkerCore& core, NatFlows<F>& flows, const FlowKeys& keys);
 // Whether the flow has been silent for longer than its state allows.
 template <typename Entry>
 bool is_expired(const WorkerCore& core, const Entry& entry);
@@ -94,6 +112,9 @@ void drop(WorkerCore& core, rte_mbuf* mbuf, DropReason reason);
 // To the kernel if there is a way to it, else dropped for `reason`.
 void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason);
 void hand_over(WorkerCore& core, Packet& packet, uint32_t worker);
+// For a client's packet whose flow this worker does not know: to the worker that has it from before the
+// restart. False: nobody has.
+bool hand_over_moved(WorkerCore& core, Packet& packet);
 // Writes the Ethernet header and queues the packet. False: dropped (unresolved, MTU). `reason` of no_route
 // and the like are counted here.
 bool send_by_hop(WorkerCore& core, Packet& packet, uint16_t next_hop);

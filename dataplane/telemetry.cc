@@ -47,6 +47,8 @@ void register_commands() {
       {"/portico/backends", run_command<answer_backends>, "Backends. Optional parameter: first index"},
       {"/portico/explain", run_command<answer_explain>,
        "What happens to a connection. Parameters: client address, client port or 0, service address, port"},
+      {"/portico/upgrade", run_command<answer_upgrade>,
+       "Gives way to the program that now has this one's name. No parameters"},
   };
   for (const Command& command : kCommands) {
     if (rte_telemetry_register_cmd(command.name, command.function, command.help) != 0) {
@@ -57,8 +59,9 @@ void register_commands() {
 
 }  // namespace
 
-Telemetry::Telemetry(const Report& report, const Adoption& adoption, std::vector<WorkerThread*> workers)
-    : report_(report), adoption_(adoption), workers_(std::move(workers)) {
+Telemetry::Telemetry(const Report& report, const Adoption& adoption, std::vector<WorkerThread*> workers,
+                     Upgrade& upgrade)
+    : report_(report), adoption_(adoption), workers_(std::move(workers)), upgrade_(upgrade) {
   static std::once_flag once;
   std::call_once(once, register_commands);
   const std::lock_guard lock(active_lock);

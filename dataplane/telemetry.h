@@ -13,6 +13,7 @@
 
 #include "dataplane/adoption.h"
 #include "dataplane/report.h"
+#include "dataplane/upgrade.h"
 #include "dataplane/worker_thread.h"
 
 namespace portico {
@@ -27,13 +28,15 @@ std::optional<ExplainQuery> parse_explain(std::string_view parameters, std::stri
 // Registers the commands for its life. At most one at a time in a process.
 class Telemetry {
  public:
-  Telemetry(const Report& report, const Adoption& adoption, std::vector<WorkerThread*> workers);
+  Telemetry(const Report& report, const Adoption& adoption, std::vector<WorkerThread*> workers,
+            Upgrade& upgrade);
   ~Telemetry();
   Telemetry(const Telemetry&) = delete;
   Telemetry& operator=(const Telemetry&) = delete;
 
   const Report& report() const { return report_; }
   const Adoption& adoption() const { return adoption_; }
+  Upgrade& upgrade() { return upgrade_; }
 
   // The answer of the worker that has the flow, else of the last worker that answered: what a new flow would
   // get. `worker` is that worker. Nothing if none answers; `silent` names those that did not.
@@ -43,6 +46,7 @@ class Telemetry {
   const Report& report_;
   const Adoption& adoption_;
   const std::vector<WorkerThread*> workers_;
+  Upgrade& upgrade_;
   std::mutex asking_;  // mailboxes take one question at a time
 };
 

@@ -64,7 +64,22 @@ void add_totals(const Feedback& feedback, const ExtraCounters& extra, TelemetryO
   out.add("steered_no_socket", extra.steering.no_socket);
 }
 
+void add_take_over(const TakeOverFeedback& take_over, TelemetryObject& out) {
+  out.add("stop_ns", take_over.stop_ns);
+  out.add("flows_kept", take_over.flows_kept);
+  for (uint32_t i = 0; i < kFlowLossCount; ++i)
+    out.add(("flows_lost_" + std::string(kFlowLossNames[i])).c_str(), take_over.flows_lost[i]);
+}
+
 }  // namespace
+
+void answer_upgrade(Telemetry& telemetry, std::string_view, TelemetryObject& out) {
+  const std::string wrong = telemetry.upgrade().request();
+  if (wrong.empty())
+    out.add("program", telemetry.upgrade().program());
+  else
+    out.add("error", wrong);
+}
 
 void answer_status(Telemetry& telemetry, std::string_view, TelemetryObject& out) {
   const auto snapshot = telemetry.adoption().snapshot();
@@ -87,6 +102,7 @@ void answer_status(Telemetry& telemetry, std::string_view, TelemetryObject& out)
     out.add("ports", header.port_count);
     out.add("tsc_hz", header.tsc_hz);
     add_totals(feedback, extra, out);
+    add_take_over(feedback.take_over, out);
   });
   if (snapshot == nullptr) return;
   out.add("instance", field_text(snapshot->settings->records<SettingsRecord>()[0].instance));

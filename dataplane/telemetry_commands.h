@@ -15,6 +15,7 @@ namespace portico {
 // after the last.
 inline constexpr size_t kTelemetryPage = 24;
 
+void answer_upgrade(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 void answer_status(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 void answer_drops(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 void answer_workers(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);

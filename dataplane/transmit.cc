@@ -72,6 +72,14 @@ void hand_over(WorkerCore& core, Packet& packet, uint32_t worker) {
   bump(core.counters.handed_over);
 }
 
+bool hand_over_moved(WorkerCore& core, Packet& packet) {
+  if (core.moved == nullptr || packet.was_handed_over) return false;
+  const uint32_t worker = core.moved->find(packet.hash);
+  if (worker >= core.config.worker_count || worker == core.config.index) return false;
+  hand_over(core, packet, worker);
+  return true;
+}
+
 void queue_frame(WorkerCore& core, rte_mbuf* mbuf, uint16_t port) {
   if (!append(core.output.ports[port], mbuf)) return drop(core, mbuf, DropReason::tx_full);
   core.output.ports_used |= uint64_t{1} << port;

@@ -7,6 +7,7 @@
 
 #include "dataplane/plain.h"
 #include "dataplane/stages.h"
+#include "dataplane/take_over.h"
 
 namespace portico {
 
@@ -79,24 +80,36 @@ template <typename F>
 void prepare_family(WorkerCore& core, const Table& table) {
   FlowSet<F>& set = core.set<F>();
   const WorkerConfig& c = core.config;
+  constexpr bool is_v6 = F::kFamily == Family::v6;
   if (set.dsr_owner == nullptr && table.uses(Mode::dsr_l2, F::kFamily)) {
-    set.dsr_owner = std::make_unique<typename FlowSet<F>::Dsr>(c.flows, c.huge_pages, c.numa_node);
+    set.dsr_owner = open_flows<typename FlowSet<F>::Dsr>(core, is_v6 ? FlowKind::dsr_v6 : FlowKind::dsr_v4);
     bump(core.counters.flow_capacity, c.flows);
     set.dsr.store(set.dsr_owner.get(), std::memory_order_release);
   }
   if (set.nat_owner == nullptr && table.uses(Mode::nat, F::kFamily)) {
-    set.nat_owner = std::make_unique<typename FlowSet<F>::Nat>(c.flows, c.huge_pages, c.numa_node);
+    set.nat_owner = open_flows<typename FlowSet<F>::Nat>(core, is_v6 ? FlowKind::nat_v6 : FlowKind::nat_v4);
     bump(core.counters.flow_capacity, c.flows);
     set.nat.store(set.nat_owner.get(), std::memory_order_release);
   }
+}
+
+template <typename Flows>
+void list_table(const WorkerCore& core, const Flows* flows, std::vector<MovedFlows::Place>& places) {
+  for (uint32_t r = 1; flows != nullptr && r <= flows->highest(); ++r)
+    if (flows->is_live(r)) places.push_back({keys_of(core, (*flows)[r], r).client_side, core.config.index});
+}
+template <typename F>
+void list_family(const WorkerCore& core, std::vector<MovedFlows::Place>& places) {
+  list_table(core, core.set<F>().dsr_owner.get(), places);
+  list_table(core, core.set<F>().nat_owner.get(), places);
 }
 
 }  // namespace
 
 WorkerCore::WorkerCore(const WorkerConfig& c)
     : config(c),
-      clock(c.tsc_hz),
-      flow_key(random_key()),
+      clock(c.tsc_hz, c.tick_offset),
+      flow_key(c.store != nullptr ? c.store->flow_key() : random_key()),
       new_flows(c.tsc_hz),
       answers(c.tsc_hz),
       sweep_resets(c.tsc_hz),
@@ -119,9 +132,19 @@ Worker::~Worker() {
   empty_waiting_room(*core_);
 }
 
-void Worker::prepare(const Table& table) {
+void Worker::prepare(const Table& table, uint64_t now) {
+  if (now != 0) begin(*core_, table, now);
   prepare_family<V4>(*core_, table);
   prepare_family<V6>(*core_, table);
+}
+
+void Worker::list_flows(std::vector<MovedFlows::Place>& places) const {
+  list_family<V4>(*core_, places);
+  list_family<V6>(*core_, places);
+}
+
+void Worker::set_moved_flows(std::shared_ptr<const MovedFlows> moved) {
+  core_->moved = std::move(moved);
 }
 
 void Worker::process(rte_mbuf** packets, uint32_t n, const Table* table, uint64_t now) {

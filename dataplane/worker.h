@@ -13,10 +13,13 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "contract/drop_reasons.h"
 #include "contract/feedback.h"
+#include "contract/flow_losses.h"
 #include "dataplane/explain.h"
+#include "dataplane/moved_flows.h"
 #include "dataplane/resolve_queue.h"
 #include "dataplane/table.h"
 
@@ -24,6 +27,8 @@ struct rte_mbuf;
 struct rte_mempool;
 
 namespace portico {
+
+class FlowStore;
 
 // Packets that process() takes at a time, and the size of RX bursts and hand-over dequeues at most.
 inline constexpr uint32_t kBurstSize = 64;
@@ -57,14 +62,16 @@ struct WorkerCounters {
   uint64_t answered = 0;                 // packets of `drops` that were answered with RST
   uint64_t to_kernel = 0;
   uint64_t handed_over = 0;
-  uint64_t waiting = 0;           // gauge: of `forwarded`, packets that wait for a MAC address
-  uint64_t waited_in_vain = 0;    // dropped as next_hop_unresolved after they counted as forwarded
-  uint64_t originated = 0;        // RSTs that answer no packet: sweeps, and those for the backend
-  uint64_t flows = 0;             // gauge
-  uint64_t flow_capacity = 0;     // gauge
-  uint64_t nat_ports_used = 0;    // gauge
-  uint64_t flows_uninserted = 0;  // dsr flows forwarded by hash alone: rate limit or a full table
-  uint64_t evictions = 0;         // probationary or closing flows that gave way to new ones
+  uint64_t waiting = 0;                      // gauge: of `forwarded`, packets that wait for a MAC address
+  uint64_t waited_in_vain = 0;               // dropped as next_hop_unresolved after they counted as forwarded
+  uint64_t originated = 0;                   // RSTs that answer no packet: sweeps, and those for the backend
+  uint64_t flows = 0;                        // gauge
+  uint64_t flow_capacity = 0;                // gauge
+  uint64_t nat_ports_used = 0;               // gauge
+  uint64_t flows_uninserted = 0;             // dsr flows forwarded by hash alone: rate limit or a full table
+  uint64_t evictions = 0;                    // probationary or closing flows that gave way to new ones
+  uint64_t flows_kept = 0;                   // taken up from the process before
+  uint64_t flows_lost[kMaxFlowLosses] = {};  // by FlowLoss: not taken up
   ServiceFeedback services[kMaxServices] = {};
   BackendFeedback backends[kMaxBackends] = {};
 };
@@ -82,6 +89,8 @@ struct WorkerConfig {
   int numa_node = -1;         // where flow memory should be; -1: anywhere
   bool huge_pages = true;     // false: ordinary pages
   bool kernel_path = false;  // the caller delivers Output::kernel; else what the kernel should get is dropped
+  FlowStore* store = nullptr;   // where flows outlive the process; null: they end with the worker
+  uint32_t tick_offset = 0;     // of the flows' clock: FlowStore::tick_offset()
   rte_mempool* pool = nullptr;  // for packets that answer nothing (sweeps); data room >= 256 bytes
 };
 
@@ -96,8 +105,14 @@ class Worker {
 
   // Allocates the flow memory that the table's services need and this worker does not have yet. Main thread,
   // before the table is given to the worker; throws std::runtime_error that says what to do if memory is
-  // missing.
-  void prepare(const Table& table);
+  // missing. What another process left in it is taken up, as of `now` (TSC), before the worker has had any
+  // table.
+  void prepare(const Table& table, uint64_t now = 0);
+
+  // Appends where this worker's flows are. Before the worker runs, as is the next.
+  void list_flows(std::vector<MovedFlows::Place>& places) const;
+  // Packets of unknown flows go to the worker that is named there.
+  void set_moved_flows(std::shared_ptr<const MovedFlows> moved);
 
   // Takes n <= kBurstSize received packets over; mbuf->port is the port of arrival (as index of the table's
   // ports). `table` null: all are dropped as no_table. `now`: TSC, never going back.

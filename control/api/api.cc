@@ -14,6 +14,7 @@
 #include "contract/run_dir.h"
 #include "control/api/explain.h"
 #include "control/api/metrics.h"
+#include "control/api/upgrade.h"
 #include "control/printable.h"
 #include "control/status.h"
 
@@ -22,6 +23,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* kUpgradePath = "/v1/dataplane/upgrade";
 constexpr size_t kMaxWhy = 256;  // bytes of an operator's reason
 
 ApiResponse json_response(unsigned status, const json& body) {
@@ -127,7 +129,8 @@ void Api::handle(const ApiRequest& request, const ApiRespond& respond) {
   if (!request.peer && request.path != "/metrics")
     return respond(api_error(404, "only /metrics is served over TCP", "use the Unix socket control.sock"));
   const bool get_path = is_get(request.path);
-  const bool post_path = request.path == "/v1/reload" || parse_backend_path(request.path).has_value();
+  const bool post_path = request.path == "/v1/reload" || request.path == kUpgradePath ||
+                         parse_backend_path(request.path).has_value();
   if (!get_path && !post_path)
     return respond(api_error(404, "there is no endpoint " + request.path, "see docs/api.md"));
   if (request.method != (get_path ? "GET" : "POST"))
@@ -138,6 +141,7 @@ void Api::handle(const ApiRequest& request, const ApiRespond& respond) {
   if (!may_change(request.peer))
     return respond(
         api_error(403, "not allowed", "run it as root, or as the user or group of portico-control"));
+  if (request.path == kUpgradePath) return answer_upgrade(io_, service_.run_dir(), respond);
   respond(post(request));
 }
 

@@ -12,8 +12,8 @@ class Api {
   // Both must outlive it.
   Api(boost::asio::io_context& io, Service& service) : io_(io), service_(service) {}
 
-  // Answers one request, `explain` after the dataplane has answered. Changes need a peer on the Unix socket
-  // who is root, or of the same user or group as control; over TCP there is only GET /metrics.
+  // Answers one request, `explain` and upgrades after the dataplane has answered. Changes need a peer on the
+  // Unix socket who is root, or of the same user or group as control; over TCP there is only GET /metrics.
   void handle(const ApiRequest& request, const ApiRespond& respond);
 
  private:

@@ -182,6 +182,16 @@ void add_dataplane(const StatusView& view, Writer& out) {
   for (uint32_t i = 0; i < kDropReasonCount; ++i)
     out.add("portico_dropped_packets_total", "Packets dropped, by the one reason of each.", kCounter,
             static_cast<double>(feedback.drops[i]), {{"reason", std::string(kDropReasonNames[i])}});
+  out.add("portico_takeover_stop_seconds",
+          "For how long nothing was forwarded before this dataplane; 0: it took nothing over.", kGauge,
+          seconds(feedback.take_over.stop_ns));
+  out.add("portico_takeover_flows_kept_total", "Connections taken up from the dataplane before.", kCounter,
+          static_cast<double>(feedback.take_over.flows_kept));
+  for (uint32_t i = 0; i < kFlowLossCount; ++i)
+    out.add("portico_takeover_flows_lost_total",
+            "Connections of the dataplane before that were not taken up.", kCounter,
+            static_cast<double>(feedback.take_over.flows_lost[i]),
+            {{"reason", std::string(kFlowLossNames[i])}});
   for (const PortFeedback& port : std::span(feedback.ports).first(header.port_count)) {
     const Labels labels = {{"port", std::string(name_of(port.name))}};
     out.add_record(kPortFields, port, labels);

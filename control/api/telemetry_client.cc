@@ -16,7 +16,6 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 using Protocol = asio::generic::seq_packet_protocol;
 
-constexpr auto kTimeout = std::chrono::seconds(1);
 constexpr size_t kMaxAnswer = 16384;  // DPDK's own limit for a reply (MAX_OUTPUT_LEN)
 
 // One question: connect, greeting, command, answer. Lives as long as an operation of it does.
@@ -25,10 +24,10 @@ class Question : public std::enable_shared_from_this<Question> {
   Question(asio::io_context& io, std::string command, std::function<void(TelemetryAnswer)> done)
       : socket_(io), timer_(io), command_(std::move(command)), done_(std::move(done)) {}
 
-  void start(const std::string& path) {
-    timer_.expires_after(kTimeout);
+  void start(const std::string& path, std::chrono::seconds patience) {
+    timer_.expires_after(patience);
     timer_.async_wait([self = shared_from_this()](error_code error) {
-      if (!error) self->finish("the dataplane did not answer within a second");
+      if (!error) self->finish("the dataplane did not answer in time");
     });
     const asio::local::stream_protocol::endpoint local(path);
     const Protocol::endpoint endpoint(local.data(), local.size());
@@ -86,10 +85,10 @@ std::string find_telemetry_socket(const std::string& run_dir) {
 }
 
 void ask_telemetry(asio::io_context& io, const std::string& socket_path, const std::string& command,
-                   std::function<void(TelemetryAnswer)> done) {
+                   std::function<void(TelemetryAnswer)> done, std::chrono::seconds patience) {
   if (socket_path.empty() || socket_path.size() >= 108)
     return done({.json = {}, .error = "the dataplane has no telemetry socket; is it running?"});
-  std::make_shared<Question>(io, command, std::move(done))->start(socket_path);
+  std::make_shared<Question>(io, command, std::move(done))->start(socket_path, patience);
 }
 
 }  // namespace portico

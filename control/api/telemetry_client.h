@@ -3,6 +3,7 @@
 // then one JSON answer per command).
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -23,8 +24,9 @@ struct TelemetryAnswer {
 std::string find_telemetry_socket(const std::string& run_dir);
 
 // Sends `command` ("/portico/explain,198.18.0.1,...") and calls `done` once, on the io_context's thread, at
-// most a second later.
+// most `patience` later.
 void ask_telemetry(boost::asio::io_context& io, const std::string& socket_path, const std::string& command,
-                   std::function<void(TelemetryAnswer)> done);
+                   std::function<void(TelemetryAnswer)> done,
+                   std::chrono::seconds patience = std::chrono::seconds(1));
 
 }  // namespace portico

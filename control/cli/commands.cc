@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <thread>
 
 #include "control/cli/client.h"
 #include "control/cli/offline.h"
@@ -17,6 +19,9 @@ namespace portico::cli {
 namespace {
 
 using nlohmann::json;
+
+// A start with many huge pages to clear takes seconds.
+constexpr auto kUpgradePatience = std::chrono::seconds(30);
 
 // Says what went wrong in the form that was asked for.
 int fail(const Context& context, int exit, const std::string& error, const std::string& remedy) {
@@ -84,6 +89,13 @@ int with_answer(const Context& context, const ApiReply& reply, Show show) {
 
 int exit_of_level(const std::string& level) {
   return level == "unserved" ? kExitUnserved : level == "degraded" ? kExitDegraded : kExitWell;
+}
+
+// The status of the dataplane as control has it; empty if control does not say.
+json dataplane_of(const Context& context) {
+  const ApiReply reply = ApiClient(context.run_dir).get("/v1/status");
+  const json status = json::parse(reply.body, nullptr, false);
+  return reply.ok() && status.is_object() ? status.value("dataplane", json::object()) : json::object();
 }
 
 }  // namespace
@@ -199,6 +211,31 @@ int change_backend(const Context& context, const std::string& verb, const std::s
     return Shown{
         fmt::format("{} of pool {} {}\n", answer.value("backend", name), answer.value("pool", pool), words)};
   });
+}
+
+int upgrade_dataplane(const Context& context) {
+  const json before = dataplane_of(context);
+  const ApiReply reply =
+      ApiClient(context.run_dir, std::chrono::seconds(15)).post("/v1/dataplane/upgrade", "");
+  if (!reply.ok()) return with_answer(context, reply, [](const json&) { return Shown{}; });
+  const auto deadline = std::chrono::steady_clock::now() + kUpgradePatience;
+  json after = before;
+  while (after.value("epoch", "") == before.value("epoch", "") || after.value("state", "") != "running") {
+    if (std::chrono::steady_clock::now() > deadline)
+      return fail(context, kExitFailed, "the new dataplane does not forward yet",
+                  "look at its log and at `portico status`");
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    after = dataplane_of(context);
+  }
+  const json take_over = after.value("take_over", json::object());
+  const json answer = {{"from", before.value("version", "")},
+                       {"to", after.value("version", "")},
+                       {"pid", after.value("pid", 0)},
+                       {"take_over", take_over}};
+  context.out << (context.json ? answer.dump(2) + "\n"
+                               : fmt::format("dataplane {} gave way to {}: {}\n", answer.value("from", ""),
+                                             answer.value("to", ""), take_over_text(take_over)));
+  return kExitWell;
 }
 
 int show_version(const Context& context) {

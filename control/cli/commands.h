@@ -43,6 +43,8 @@ int change_backend(const Context& context, const std::string& verb, const std::s
                    const std::string& why, bool force);
 // Which CPU and NIC queues each worker gets by the present table, and why.
 int show_topology(const Context& context);
+// Makes the dataplane give way to the program that now has its name, and waits until that forwards.
+int upgrade_dataplane(const Context& context);
 int show_version(const Context& context);
 
 // The whole program: parses the command line and runs the command. `terminal`: whether `out` is one.

@@ -103,6 +103,8 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
   add_backend_commands(app, chosen, args);
   add(app, chosen, "topology", "Which CPU and NIC queues each worker gets on this machine, and why",
       show_topology);
+  add(app, chosen, "upgrade-dataplane",
+      "Let the installed dataplane take the running one's place, connections and all", upgrade_dataplane);
   add(app, chosen, "version", "Print the version", show_version);
   try {
     app.parse(argc, argv);

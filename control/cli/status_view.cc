@@ -65,6 +65,15 @@ std::string head_line(const json& status, const Style& style) {
   return line + (top.empty() ? "\n" : fmt::format(" ({})\n", top));
 }
 
+// For an hour: who looks at the status after a restart wants to know.
+std::string take_over_line(const json& status) {
+  constexpr int64_t kShownMs = 3600 * 1000;
+  const json dataplane = nested(status, "dataplane"), take_over = nested(dataplane, "take_over");
+  const int64_t age = age_ms(status, dataplane, "started_ms");
+  if (!dataplane.value("working", false) || real(take_over, "stop_ms") == 0 || age > kShownMs) return "";
+  return fmt::format("restarted {} ago: {}\n", format_age(age), take_over_text(take_over));
+}
+
 std::string warning_line(const std::string& words, const Style& style) {
   return style.paint(Colour::warning, "! " + to_printable(words)) + "\n";
 }
@@ -177,8 +186,22 @@ std::string pool_text(const json& status, const json& pool, const Style& style) 
 
 }  // namespace
 
+std::string take_over_text(const json& take_over) {
+  uint64_t lost = 0;
+  std::string reasons;
+  const json by_reason = nested(take_over, "flows_lost");
+  for (const auto& [reason, count] : by_reason.items()) {
+    if (!count.is_number_unsigned() || count == 0) continue;
+    lost += count.get<uint64_t>();
+    reasons += (reasons.empty() ? " (" : ", ") + to_printable(reason) + " " + format_count(count);
+  }
+  return fmt::format("{} connections went on, {} did not{}; nothing was forwarded for {:.0f} ms",
+                     format_count(whole(take_over, "flows_kept")), format_count(lost),
+                     reasons.empty() ? "" : reasons + ")", real(take_over, "stop_ms"));
+}
+
 std::string status_text(const json& status, const Style& style) {
-  std::string out = head_line(status, style) + general_warnings(status, style);
+  std::string out = head_line(status, style) + take_over_line(status) + general_warnings(status, style);
   out += services_text(nested(status, "services"), style);
   for (const json& pool : nested(status, "pools")) out += pool_text(status, pool, style);
   return out;

@@ -11,6 +11,8 @@
 namespace portico::cli {
 
 std::string status_text(const nlohmann::json& status, const Style& style);
+// What a dataplane took over from the one before: `take_over` of the status.
+std::string take_over_text(const nlohmann::json& take_over);
 // `all`: also the reasons without packets.
 std::string drops_text(const nlohmann::json& drops, bool all, const Style& style);
 std::string explain_text(const nlohmann::json& explanation, const Style& style);

@@ -10,6 +10,7 @@
 
 #include "contract/table_build.h"
 #include "contract/validate.h"
+#include "dataplane/prepare.h"
 #include "tests/support/sample_table.h"
 
 namespace portico::test {
@@ -147,7 +148,14 @@ std::shared_ptr<const Snapshot> snapshot_of(const TableContent& content, const S
   return s;
 }
 
-Rig::Rig(const TableContent& content, const RigOptions& options) {
+// The store's clock is the rig's: as if both had begun when the machine did.
+Rig::Rig(const TableContent& content, const RigOptions& options) : now_(options.now) {
+  if (!options.keep.empty()) {
+    store_ = std::make_unique<FlowStore>(
+        FlowStoreRequest{options.keep, options.keep / "tables", options.workers, options.flows, now_ns()});
+    store_->note_rss(options.rss_digest);
+    tick_offset_ = store_->tick_offset(Clock(kHz), now_, now_ns());
+  }
   buffers_before_ = rte_mempool_in_use_count(packet_pool());
   for (uint32_t i = 0; i < options.workers; ++i) {
     WorkerConfig config;
@@ -158,6 +166,8 @@ Rig::Rig(const TableContent& content, const RigOptions& options) {
     config.huge_pages = false;
     config.kernel_path = options.kernel_path;
     config.pool = packet_pool();
+    config.store = store_.get();
+    config.tick_offset = tick_offset_;
     workers_.push_back(std::make_unique<Worker>(config));
   }
   adopt(content);
@@ -171,8 +181,22 @@ Rig::~Rig() {
 void Rig::adopt(const TableContent& content) {
   const auto snapshot = snapshot_of(content, table_ ? &table_->snapshot() : nullptr);
   const auto next = build_table(snapshot, table_.get());
-  for (auto& worker : workers_) worker->prepare(*next);
+  std::vector<Worker*> workers;
+  for (auto& worker : workers_) workers.push_back(worker.get());
+  if (table_ == nullptr) {
+    prepare_workers(workers, *next, store_.get(), now_);
+  } else {
+    if (store_ != nullptr) store_->note_backends(*next);
+    for (Worker* worker : workers) worker->prepare(*next);
+  }
   table_ = next;
+}
+
+uint64_t Rig::now_ns() const {
+  return now_ * 1000;
+}
+void Rig::note_alive() {
+  if (store_ != nullptr) store_->note_alive(now_ns(), Clock(kHz, tick_offset_).tick(now_));
 }
 
 void Rig::collect(std::vector<Seen>& out) {
@@ -223,6 +247,7 @@ void Rig::check_balance() {
 
 std::vector<Seen> Rig::send(const std::vector<Bytes>& frames, uint32_t worker) {
   std::vector<Seen> out;
+  note_alive();
   for (size_t first = 0; first < frames.size(); first += kBurstSize) {
     std::vector<rte_mbuf*> burst;
     for (size_t i = first; i < std::min<size_t>(frames.size(), first + kBurstSize); ++i)
@@ -246,6 +271,7 @@ std::vector<Seen> Rig::sweep_ms(uint64_t ms) {
   std::vector<Seen> out;
   for (uint64_t passed = 0; passed < ms; passed += 10) {
     advance_ms(10);
+    note_alive();
     for (auto& worker : workers_) worker->sweep(*table_, now_);
     collect(out);
   }
@@ -260,6 +286,11 @@ uint64_t Rig::total(uint64_t WorkerCounters::*counter) const {
 uint64_t Rig::drops(DropReason reason) const {
   uint64_t sum = 0;
   for (const auto& worker : workers_) sum += worker->counters().drops[static_cast<uint32_t>(reason)];
+  return sum;
+}
+uint64_t Rig::lost(FlowLoss loss) const {
+  uint64_t sum = 0;
+  for (const auto& worker : workers_) sum += worker->counters().flows_lost[static_cast<uint32_t>(loss)];
   return sum;
 }
 uint64_t Rig::of_service(uint16_t id, uint64_t ServiceFeedback::*counter) const {

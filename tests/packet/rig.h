@@ -3,11 +3,13 @@
 // every step that no packet is lost or counted twice, and that no buffer leaks.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "contract/snapshot.h"
+#include "dataplane/flow_store.h"
 #include "dataplane/worker.h"
 #include "tests/packet/frame.h"
 
@@ -44,6 +46,9 @@ struct RigOptions {
   uint32_t workers = 1;
   uint32_t flows = 1024;
   bool kernel_path = false;
+  std::filesystem::path keep = {};  // flows outlive the rig in this directory; empty: they do not
+  uint64_t now = 1'000'000'000;     // of a clock of 1 MHz
+  uint64_t rss_digest = 0;
 };
 
 class Rig {
@@ -73,17 +78,23 @@ class Rig {
   size_t kernel_packets() const { return kernel_packets_; }
 
   Worker& worker(uint32_t i = 0) { return *workers_[i]; }
+  const FlowStore& store() const { return *store_; }
+  uint64_t lost(FlowLoss loss) const;
   const Table& table() const { return *table_; }
   uint64_t now() const { return now_; }
 
  private:
+  uint64_t now_ns() const;
+  void note_alive();
   void collect(std::vector<Seen>& out);
   bool deliver_handed_over();
   void check_balance();
 
   std::shared_ptr<const Table> table_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  uint64_t now_ = 1'000'000'000;  // a clock of 1 MHz
+  uint64_t now_;
+  uint32_t tick_offset_ = 0;
+  std::unique_ptr<FlowStore> store_;
   uint64_t received_ = 0;
   size_t kernel_packets_ = 0;
   uint32_t buffers_before_;

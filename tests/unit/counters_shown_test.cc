@@ -68,6 +68,10 @@ TEST(CountersOfTheWhole, ThoseOfTheWholeDataplane) {
     EXPECT_TRUE(has_word(metrics, "feedback\\." + std::string(field))) << field;
     EXPECT_TRUE(has_word(telemetry, "feedback\\." + std::string(field))) << field;
   }
+  for (const std::string& field : fields_of("TakeOverFeedback")) {
+    EXPECT_TRUE(has_word(metrics, "take_over\\." + field)) << field;
+    EXPECT_TRUE(has_word(telemetry, "take_over\\." + field)) << field;
+  }
   // What a header says of the file itself, and what only control's status and log need.
   const std::set<std::string> elsewhere = {"magic",
                                            "abi_version",
