@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs one check's probes in a row and prints how many had which result, one line for each.
 // `bare` is what a simple checker of another make does: connect, close.
-//   mysql-check-tool bare|tcp|mysql TARGET PORT SOURCE COUNT TIMEOUT_MS [USER PASSWORD]
+//   mysql-check-tool bare|tcp|mysql TARGET PORT COUNT TIMEOUT_MS [USER PASSWORD]
 #include "control/checks/coroutines.h"
 
 #include <fmt/format.h>
@@ -25,12 +25,10 @@ std::string describe(const ProbeResult& result) {
 
 ProbeResult connect_and_close(boost::asio::io_context& io, const ProbeRequest& request) {
   using boost::asio::ip::tcp;
-  const auto at = [](const Address& address, uint16_t port) {
-    return tcp::endpoint(boost::asio::ip::make_address(to_string(address)), port);
-  };
-  tcp::socket socket(io, at(*request.source, 0));
+  tcp::socket socket(io);
   boost::system::error_code error;
-  socket.connect(at(request.target.address, request.target.port), error);
+  socket.connect({boost::asio::ip::make_address(to_string(request.target.address)), request.target.port},
+                 error);
   return {error ? ProbeOutcome::failure : ProbeOutcome::success, error ? error.message() : "", 0};
 }
 
@@ -54,29 +52,27 @@ boost::asio::awaitable<void> run(boost::asio::io_context& io, ProbeRequest reque
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 7 && argc != 9) {
-    fmt::print(stderr, "usage: {} bare|tcp|mysql TARGET PORT SOURCE COUNT TIMEOUT_MS [USER PASSWORD]\n",
-               argv[0]);
+  if (argc != 6 && argc != 8) {
+    fmt::print(stderr, "usage: {} bare|tcp|mysql TARGET PORT COUNT TIMEOUT_MS [USER PASSWORD]\n", argv[0]);
     return 2;
   }
   const bool bare = std::string(argv[1]) == "bare";
   ProbeRequest request;
   request.kind = std::string(argv[1]) == "mysql" ? CheckKind::mysql : CheckKind::tcp;
   const auto target = Address::parse(argv[2]);
-  request.source = Address::parse(argv[4]);
-  if (!target || !request.source) {
-    fmt::print(stderr, "{}: TARGET and SOURCE are addresses\n", argv[0]);
+  if (!target) {
+    fmt::print(stderr, "{}: TARGET is an address\n", argv[0]);
     return 2;
   }
   request.target = {*target, static_cast<uint16_t>(std::atoi(argv[3]))};
-  request.timeout = Milliseconds(std::atoi(argv[6]));
-  if (argc == 9) {
-    request.user = argv[7];
-    request.password = argv[8];
+  request.timeout = Milliseconds(std::atoi(argv[5]));
+  if (argc == 8) {
+    request.user = argv[6];
+    request.password = argv[7];
   }
   boost::asio::io_context io;
   std::map<std::string, int> results;
-  const int count = std::atoi(argv[5]);
+  const int count = std::atoi(argv[4]);
   boost::asio::co_spawn(
       io, [&] { return run(io, request, bare, count, results); },
       [](std::exception_ptr error) {
