@@ -56,17 +56,23 @@ void count_loss(WorkerCore& core, FlowLoss loss) {
   bump(core.counters.flows_lost[static_cast<uint32_t>(loss)]);
 }
 
-// The half-open flows in the order of their age, as they were.
+// References of half-open flows that have been taken up.
+using HalfOpen = std::vector<uint32_t>;
+
 template <typename F>
-void link_half_open_flows(WorkerCore&, FlowTable<DsrEntry<F>>&) {}
+void note_half_open(FlowTable<DsrEntry<F>>&, uint32_t, HalfOpen&) {}
 template <typename F>
-void link_half_open_flows(WorkerCore& core, NatFlows<F>& flows) {
-  std::vector<uint32_t> half_open;
-  for (uint32_t r = 1; r <= flows.highest(); ++r) {
-    if (!flows.is_live(r) || !flows[r].is_half_open) continue;
-    flows[r].is_half_open = 0;
-    half_open.push_back(r);
-  }
+void note_half_open(NatFlows<F>& flows, uint32_t reference, HalfOpen& half_open) {
+  if (!flows[reference].is_half_open) return;
+  flows[reference].is_half_open = 0;
+  half_open.push_back(reference);
+}
+
+// Lists them in the order of their age, as they were.
+template <typename F>
+void link_half_open_flows(WorkerCore&, FlowTable<DsrEntry<F>>&, HalfOpen&) {}
+template <typename F>
+void link_half_open_flows(WorkerCore& core, NatFlows<F>& flows, HalfOpen& half_open) {
   const auto silence = [&](uint32_t r) { return ticks_since(core.now, flows[r].vitals.seen()); };
   std::stable_sort(half_open.begin(), half_open.end(),
                    [&](uint32_t a, uint32_t b) { return silence(a) > silence(b); });
@@ -74,13 +80,14 @@ void link_half_open_flows(WorkerCore& core, NatFlows<F>& flows) {
 }
 
 template <typename Flows>
-void index_all(WorkerCore& core, Flows& flows, std::span<const FlowKeys> batch) {
+void index_all(WorkerCore& core, Flows& flows, std::span<const FlowKeys> batch, HalfOpen& half_open) {
   for (const FlowKeys& keys : batch) {
     if (const auto loss = index_flow(core, flows, keys)) {
       count_loss(core, *loss);
       flows.release(keys.reference);
     } else {
       bump(core.counters.flows_kept);
+      note_half_open(flows, keys.reference, half_open);
     }
   }
 }
@@ -112,7 +119,8 @@ namespace {
 
 // From the last entry to the first, so that the free list gives the first ones first.
 template <typename Flows>
-void take_up(WorkerCore& core, Flows& flows, const std::bitset<kMaxBackends>& same_backends) {
+void take_up(WorkerCore& core, Flows& flows, const std::bitset<kMaxBackends>& same_backends,
+             HalfOpen& half_open) {
   std::array<FlowKeys, kBatch> batch;
   uint32_t count = 0;
   for (uint32_t r = flows.take_up(); r > 0; --r) {
@@ -128,16 +136,16 @@ void take_up(WorkerCore& core, Flows& flows, const std::bitset<kMaxBackends>& sa
     flows.index().prefetch(batch[count].client_side);
     flows.index().prefetch(batch[count].backend_side);
     if (++count < kBatch) continue;
-    index_all(core, flows, batch);
+    index_all(core, flows, batch, half_open);
     count = 0;
   }
-  index_all(core, flows, std::span(batch).first(count));
+  index_all(core, flows, std::span(batch).first(count), half_open);
 }
 
 // Copies those of another table's entries, from its entry 0 on, that are this worker's to have.
 template <typename Flows>
 void move_in(WorkerCore& core, Flows& flows, std::span<const std::byte> entries,
-             const std::bitset<kMaxBackends>& same_backends) {
+             const std::bitset<kMaxBackends>& same_backends, HalfOpen& half_open) {
   using Entry = Flows::Entry;
   const auto* const before = reinterpret_cast<const Entry*>(entries.data());
   for (size_t i = 1; i < entries.size() / sizeof(Entry); ++i) {
@@ -153,7 +161,7 @@ void move_in(WorkerCore& core, Flows& flows, std::span<const std::byte> entries,
     }
     forget_past(entry);
     flows.fill(keys.reference, entry);
-    index_all(core, flows, {&keys, 1});
+    index_all(core, flows, {&keys, 1}, half_open);
   }
 }
 
@@ -169,9 +177,10 @@ std::unique_ptr<Flows> open_flows(WorkerCore& core, FlowKind kind) {
   const auto earlier = c.store->earlier(kind);
   if (!memory.has_content && earlier.empty()) return flows;
   const auto same = c.store->same_backends(*core.table, Flows::Entry::Family::kFamily);
-  if (memory.has_content) take_up(core, *flows, same);
-  for (const std::span<const std::byte> entries : earlier) move_in(core, *flows, entries, same);
-  link_half_open_flows(core, *flows);
+  HalfOpen half_open;
+  if (memory.has_content) take_up(core, *flows, same, half_open);
+  for (const std::span<const std::byte> entries : earlier) move_in(core, *flows, entries, same, half_open);
+  link_half_open_flows(core, *flows, half_open);
   return flows;
 }
 
