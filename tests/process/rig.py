@@ -272,6 +272,9 @@ class Setting:
         self.publisher.kill()
         self.client.close()
         self.server.close()
+        tables = os.path.join(self.run_dir, "flow-tables")
+        if os.path.islink(tables):
+            shutil.rmtree(os.readlink(tables), ignore_errors=True)
         shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def connect(self):
