@@ -29,18 +29,19 @@ class AddressMap {
   AddressMap(const HashKey& hash_key, size_t capacity)
       : hash_key_(hash_key),
         slots_(std::bit_ceil(capacity * 2 + 2), Slot{{}, 0, kNone}),
-        mask_(slots_.size() - 1) {}
+        mask_(slots_.size() - 1),
+        shift_(64 - static_cast<int>(std::bit_width(mask_))) {}
 
   // Adds a key or changes its value. `value` is not kNone; at most `capacity` keys.
   void insert(const Key& key, uint16_t value) {
-    size_t i = hash(hash_key_, key) & mask_;
+    size_t i = hash(hash_key_, key) >> shift_;
     while (slots_[i].value != kNone && !slots_[i].is_of(key)) i = (i + 1) & mask_;
     slots_[i] = {key.address, key.port, value};
   }
 
   // The map as a value that registers can hold, valid while the map lives.
   class Reader;
-  Reader reader() const { return {hash_key_, slots_.data(), mask_}; }
+  Reader reader() const { return {hash_key_, slots_.data(), mask_, shift_}; }
 
   // The key's value, or kNone.
   uint16_t find(const Key& key) const { return reader().find(key); }
@@ -55,10 +56,10 @@ class AddressMap {
   };
   static_assert(sizeof(Slot) == (sizeof(A) == 4 ? 8 : 24));
 
-  static size_t hash(const HashKey& hash_key, const Key& key) {
+  static uint64_t hash(const HashKey& hash_key, const Key& key) {
     if constexpr (sizeof(A) == 4) {
-      return fold_multiply(hash_key.k[0] ^ ((uint64_t{key.address} << 16) | key.port),
-                           hash_key.k[1] ^ kHashMixA);
+      // The keys are ours, so that nobody can aim at a slot: one multiplication will do.
+      return ((uint64_t{key.address} << 16) | key.port) * kHashMixA;
     } else {
       return fold_multiply(hash_key.k[0] ^ key.address[0] ^ (key.port * kHashMixB),
                            hash_key.k[1] ^ key.address[1] ^ kHashMixA);
@@ -68,16 +69,17 @@ class AddressMap {
   HashKey hash_key_;
   std::vector<Slot> slots_;
   size_t mask_;
+  int shift_;  // leaves the hash's highest bits, as many as the mask has
 };
 
 template <typename A>
 class AddressMap<A>::Reader {
  public:
-  Reader(const HashKey& hash_key, const Slot* slots, size_t mask)
-      : hash_key_(hash_key), slots_(slots), mask_(mask) {}
+  Reader(const HashKey& hash_key, const Slot* slots, size_t mask, int shift)
+      : hash_key_(hash_key), slots_(slots), mask_(mask), shift_(shift) {}
 
   uint16_t find(const Key& key) const {
-    for (size_t i = hash(hash_key_, key) & mask_;; i = (i + 1) & mask_) {
+    for (size_t i = hash(hash_key_, key) >> shift_;; i = (i + 1) & mask_) {
       const Slot& slot = slots_[i];
       if (slot.is_of(key) || slot.value == kNone) return slot.value;
     }
@@ -87,6 +89,7 @@ class AddressMap<A>::Reader {
   HashKey hash_key_;
   const Slot* slots_;
   size_t mask_;
+  int shift_;
 };
 
 }  // namespace portico

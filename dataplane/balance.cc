@@ -84,7 +84,7 @@ uint32_t choose_slot(const Table& table, const TableService& service, const type
                      uint16_t client_port, const typename F::Ip& vip, uint16_t vip_port) {
   const uint64_t hash = service.affinity == Affinity::client
                             ? client_hash(table.hash_key(), F::address(client), service.affinity_prefix_v6)
-                            : F::hash(table.hash_key(), client, client_port, vip, vip_port);
+                            : table.slot_hash(client, client_port, vip, vip_port);
   return slot_of(hash, table.pool(service.pool).lookup_size);
 }
 

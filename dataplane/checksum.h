@@ -3,6 +3,7 @@
 // words as they stand in memory: the sum does not depend on byte order.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -58,21 +59,34 @@ inline uint64_t sum_bytes(const uint8_t* bytes, size_t size) {
 inline uint16_t checksum_delta(uint64_t before, uint64_t after) {
   return fold_sum(after + static_cast<uint16_t>(~fold_sum(before)));
 }
+// The same of sums of at most 2^15 words.
+inline uint16_t short_checksum_delta(uint32_t before, uint32_t after) {
+  return fold_sum32(after + static_cast<uint16_t>(~fold_sum32(before)));
+}
 // The delta of the opposite replacement.
 inline uint16_t inverse_delta(uint16_t delta) {
   return static_cast<uint16_t>(~delta);
 }
 
-// RFC 1624 equation 3 on the checksum field at `field`. A wrong checksum stays wrong by the same amount.
-inline void adjust_checksum(uint8_t* field, uint16_t delta) {
+// RFC 1624 equation 3 on the checksum field at `field`. A wrong checksum stays wrong by the same amount. The
+// delta may be a sum of deltas.
+inline void adjust_checksum(uint8_t* field, uint32_t delta) {
   uint16_t checksum;
   std::memcpy(&checksum, field, 2);
-  checksum =
-      static_cast<uint16_t>(~fold_sum32(static_cast<uint32_t>(static_cast<uint16_t>(~checksum)) + delta));
+  checksum = static_cast<uint16_t>(~fold_sum32(static_cast<uint16_t>(~checksum) + delta));
   std::memcpy(field, &checksum, 2);
 }
 
 // Decrementing a TTL in the first byte of its word (RFC 791): minus 0x0100 in the packet's byte order.
 inline constexpr uint16_t kTtlDelta = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0xfffe : 0xfeff;
+
+// An IPv4 header's word of TTL (above 0), protocol and checksum, as it stands in memory, with the TTL one
+// less: the checksum grows by 0x0100 in the packet's byte order, and 0xffff is written as 0.
+inline uint32_t aged(uint32_t word) {
+  if constexpr (std::endian::native == std::endian::little)
+    return word + 0x0000ffff + (word >= 0xfffe0000 ? 0x00010000 : 0);
+  const auto checksum = static_cast<uint16_t>(~fold_sum32((~word & 0xffff) + kTtlDelta));
+  return ((word - 0x01000000) & 0xffff0000) | checksum;
+}
 
 }  // namespace portico

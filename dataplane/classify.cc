@@ -78,49 +78,70 @@ void classify(WorkerCore& core, Packet& packet) {
   }
 }
 
-// What classifying plain packets to services needs, so that a burst keeps it in registers: the stages write
-// into packets, and the compiler must take every such write for one to anything.
+// What classifying plain packets needs, so that a burst keeps it in registers: the stages write into packets,
+// and the compiler must take every such write for one to anything.
 template <typename F>
-struct PlainView {
+class PlainView {
+ public:
   explicit PlainView(const WorkerCore& core)
-      : listeners(core.table->listeners(typename F::Ip{})),
-        services(&core.table->service(0)),
-        hash(core.flow_key),
-        dsr(core.set<F>().dsr.load(std::memory_order_acquire)),
-        nat(core.set<F>().nat.load(std::memory_order_acquire)) {}
+      : listeners_(core.table->listeners(typename F::Ip{})),
+        locals_(core.table->local_map(typename F::Ip{})),
+        services_(&core.table->service(0)),
+        local_addresses_(core.table->local_addresses()),
+        nat_addresses_(core.table->nat().data()),
+        hash_(core.flow_key),
+        worker_(core.config.index),
+        worker_count_(core.config.worker_count) {
+    if (const auto* const dsr = core.set<F>().dsr.load(std::memory_order_acquire)) dsr_ = &dsr->index();
+    if (const auto* const nat = core.set<F>().nat.load(std::memory_order_acquire)) nat_ = &nat->index();
+  }
 
-  const typename AddressMap<typename F::Ip>::Reader listeners;
-  const TableService* const services;
-  const typename F::Hasher hash;
-  const FlowTable<DsrEntry<F>>* const dsr;
-  const NatFlows<F>* const nat;
+  // False: the packet is for no service and for no NAT port of this worker; nothing done.
+  [[gnu::always_inline]] bool classify(Packet& packet, const uint8_t* l3, const uint8_t* l4) const {
+    const auto destination = destination_of<F>(l3);
+    const uint16_t port = tcp_destination_port(l4);
+    const uint16_t service = listeners_.find({destination, port});
+    const FlowIndex* index = nat_;
+    Path path = Path::nat_in;
+    if (service == kNone) {
+      if (!is_own_reply(destination, port)) return false;
+      path = Path::nat_out;
+    } else if (services_[service].mode != Mode::nat) {
+      index = dsr_;
+      path = Path::dsr;
+    }
+    const uint64_t hash = hash_(source_of<F>(l3), tcp_source_port(l4), destination, port);
+    index->prefetch(hash);
+    packet.hash = hash;
+    packet.index = index;
+    packet.service = service;
+    packet.path = path;
+    return true;
+  }
+
+ private:
+  bool is_own_reply(const typename F::Ip& destination, uint16_t port) const {
+    const uint16_t local = locals_.find({destination, 0});
+    if (local == kNone || nat_ == nullptr || !local_addresses_[local].is_nat) return false;
+    return port_owner(nat_addresses_[local_addresses_[local].nat], ntohs(port), worker_count_) == worker_;
+  }
+
+  const typename AddressMap<typename F::Ip>::Reader listeners_, locals_;
+  const TableService* const services_;
+  const LocalAddress* const local_addresses_;
+  const TableNat* const nat_addresses_;
+  const typename F::Hasher hash_;
+  const uint32_t worker_, worker_count_;
+  const FlowIndex* dsr_ = nullptr;
+  const FlowIndex* nat_ = nullptr;
 };
-
-// False: the packet is for no service.
-template <typename F>
-[[gnu::always_inline]] inline bool classify_plain(const PlainView<F>& view, Packet& packet) {
-  const uint8_t* const l3 = packet.l3;
-  const uint8_t* const l4 = packet.l4;
-  const auto destination = destination_of<F>(l3);
-  const uint16_t port = tcp_destination_port(l4);
-  const uint16_t service = view.listeners.find({destination, port});
-  if (service == kNone) return false;
-  const bool is_nat = view.services[service].mode == Mode::nat;
-  const FlowIndex* const index = is_nat ? &view.nat->index() : &view.dsr->index();
-  const uint64_t hash = view.hash(source_of<F>(l3), tcp_source_port(l4), destination, port);
-  index->prefetch(hash);
-  packet.hash = hash;
-  packet.index = index;
-  packet.service = service;
-  packet.path = is_nat ? Path::nat_in : Path::dsr;
-  return true;
-}
 
 // All but plain IPv4. Apart, so that it takes no registers from the loop.
 [[gnu::noinline]] void classify_other(WorkerCore& core, Packet& packet, rte_mbuf* mbuf,
                                       bool was_handed_over) {
+  if (parse_plain<V4>(packet, mbuf, was_handed_over)) return classify_tcp<V4>(core, packet);
   if (parse_plain<V6>(packet, mbuf, was_handed_over)) {
-    if (!classify_plain(PlainView<V6>(core), packet)) classify_tcp<V6>(core, packet);
+    if (!PlainView<V6>(core).classify(packet, packet.l3, packet.l4)) classify_tcp<V6>(core, packet);
     return;
   }
   packet = {};
@@ -130,29 +151,78 @@ template <typename F>
   classify(core, packet);
 }
 
+// A plain packet for nothing of this worker's.
+[[gnu::noinline]] void classify_stray(WorkerCore& core, Packet& packet, bool was_handed_over) {
+  complete(packet, was_handed_over);
+  classify_tcp<V4>(core, packet);
+}
+
 }  // namespace
 
 void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over) {
+  FirstLook& look = core.look;
+  open_frames(look, mbufs, n);
+  core.has_avx512 ? look_with_avx512(look, n) : look_portably(look, n);
   const PlainView<V4> v4(core);
+  const uint64_t acks = look.acks, plain = look.acks | look.syns;
   for (uint32_t i = 0; i < n; ++i) {
     Packet& packet = core.packets[i];
-    if (!parse_plain<V4>(packet, mbufs[i], were_handed_over)) {
+    if (!((plain >> i) & 1)) {
       classify_other(core, packet, mbufs[i], were_handed_over);
-    } else if (!classify_plain(v4, packet)) {
-      classify_tcp<V4>(core, packet);
+      continue;
     }
+    uint8_t* const l3 = look.frames[i] + kPlainL2Size;
+    packet.mbuf = mbufs[i];
+    packet.l3 = l3;
+    packet.ip_length = look.lengths[i];
+    packet.shape = (acks >> i) & 1 ? Shape::later : Shape::opening;
+    packet.is_bare = true;
+    if (!v4.classify(packet, l3, l3 + V4::kHeaderSize)) classify_stray(core, packet, were_handed_over);
   }
 }
 
-void find_candidates(WorkerCore& core, uint32_t n) {
-  for (uint32_t i = 0; i < n; ++i) {
-    Packet& packet = core.packets[i];
-    if (packet.path == Path::done || packet.path == Path::icmp) continue;
-    const FlowIndex& index = *packet.index;
-    const uint32_t candidate = index.candidate(packet.hash);
-    index.prefetch_entry(candidate);
-    packet.candidate = candidate;
+namespace {
+
+bool has_index(const Packet& packet) {
+  return packet.path != Path::done && packet.path != Path::icmp;
+}
+
+// Most of a burst looks into one index, whose parameters stay in registers meanwhile.
+#define PORTICO_FIND_CANDIDATES(candidate_in)                                             \
+  for (uint32_t i = 0; i < n;) {                                                          \
+    if (!has_index(core.packets[i])) {                                                    \
+      ++i;                                                                                \
+      continue;                                                                           \
+    }                                                                                     \
+    const FlowIndex& index = *core.packets[i].index;                                      \
+    for (; i < n && core.packets[i].index == &index && has_index(core.packets[i]); ++i) { \
+      Packet& packet = core.packets[i];                                                   \
+      const uint32_t candidate = index.candidate_in(packet.hash);                         \
+      index.prefetch_entry(candidate);                                                    \
+      packet.candidate = candidate;                                                       \
+    }                                                                                     \
   }
+
+void find_candidates_portably(WorkerCore& core, uint32_t n) {
+  PORTICO_FIND_CANDIDATES(candidate)
+}
+
+#if defined(__x86_64__)
+[[gnu::target("avx512f,bmi2")]] void find_candidates_by_avx512(WorkerCore& core, uint32_t n) {
+  PORTICO_FIND_CANDIDATES(candidate_by_avx512)
+}
+#else
+void find_candidates_by_avx512(WorkerCore& core, uint32_t n) {
+  find_candidates_portably(core, n);
+}
+#endif
+
+#undef PORTICO_FIND_CANDIDATES
+
+}  // namespace
+
+void find_candidates(WorkerCore& core, uint32_t n) {
+  core.has_avx512 ? find_candidates_by_avx512(core, n) : find_candidates_portably(core, n);
 }
 
 }  // namespace portico

@@ -42,12 +42,25 @@ class Clock {
   uint32_t offset_;
 };
 
+// How long a flow may be silent before and at its end.
+struct Timeouts {
+  uint32_t syn, half_closed, closing;  // ticks
+};
+
 // So many per second, with a tenth of a second's worth saved up at most.
 class TokenBucket {
  public:
   explicit TokenBucket(uint64_t hz) : hz_(static_cast<double>(hz)) {}
 
-  // Adds what `now` (cycles) brings at `rate` per second. Once per burst.
+  // Takes one at `now` (cycles; of one burst all the same) and `rate` per second. False: none is left.
+  bool take(uint64_t now, uint32_t rate) {
+    if (now != last_ || !started_) refill(now, rate);
+    if (tokens_ < 1.0) return false;
+    tokens_ -= 1.0;
+    return true;
+  }
+
+ private:
   void refill(uint64_t now, uint32_t rate) {
     const double most = rate == 0 ? 0.0 : std::max(1.0, rate / 10.0);
     const double earned = started_ ? static_cast<double>(now - last_) / hz_ * rate : most;
@@ -55,13 +68,7 @@ class TokenBucket {
     last_ = now;
     started_ = true;
   }
-  bool take() {
-    if (tokens_ < 1.0) return false;
-    tokens_ -= 1.0;
-    return true;
-  }
 
- private:
   double hz_;
   double tokens_ = 0;
   uint64_t last_ = 0;

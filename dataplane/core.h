@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "dataplane/clock.h"
+#include "dataplane/first_look.h"
 #include "dataplane/flow_table.h"
 #include "dataplane/nat_flows.h"
 #include "dataplane/packet.h"
@@ -49,6 +50,15 @@ struct FlowSet {
   uint32_t dsr_victim = 0, nat_victim = 0;  // where the search for an entry to evict goes on
 };
 
+// What is worked out ahead for a plain IPv4 SYN of a flow that seems to be new. Addresses and ports in
+// network byte order.
+struct Opening {
+  uint64_t reply_hash;  // nat only, like what follows but `backend`
+  uint32_t nat;
+  uint16_t nat_port, backend_port;
+  uint16_t backend;  // kNone: not known
+};
+
 struct WorkerCore {
   explicit WorkerCore(const WorkerConfig& c);
 
@@ -68,11 +78,13 @@ struct WorkerCore {
   const WorkerConfig config;
   const Clock clock;
   std::shared_ptr<const MovedFlows> moved;  // flows of before at other workers; null: none
+  const bool has_avx512;                    // and may use it
   const HashKey flow_key;  // of the flow tables' index; the pool's slots have the shared key of the settings
 
   // Of the burst or sweep under way.
   const Table* table = nullptr;
-  uint32_t now = 0;  // tick
+  uint64_t cycles = 0;  // TSC
+  uint32_t now = 0;     // the same as a tick
   Timeouts timeouts{};
   TokenBucket new_flows, answers, sweep_resets, icmp_rounds;
   uint64_t last_sweep = 0;     // TSC
@@ -80,7 +92,9 @@ struct WorkerCore {
 
   FlowSet<V4> v4;
   FlowSet<V6> v6;
+  FirstLook look;
   std::array<Packet, kBurstSize> packets;
+  std::array<Opening, kBurstSize> openings;
   std::array<rte_mbuf*, 2 * kBurstSize> to_free;
   uint32_t to_free_count = 0;
   Output output;

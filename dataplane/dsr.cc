@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Direct server return: the packet goes to the backend as it is, but for its Ethernet header and TTL.
+#include "dataplane/new_entry.h"
 #include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
 
@@ -32,25 +33,10 @@ void observe(WorkerCore& core, DsrEntry<F>& e, const Packet& p) {
 
 template <typename F>
 void send_in(WorkerCore& core, Packet& p, uint16_t backend) {
-  age_header<F>(p.l3, 0);
+  age_header<F>(p.l3);
   if (!send_to_backend<F>(core, p, backend, address_of<F>(core.table->backend(backend)))) return;
+  bump(core.counters.forwarded);
   count_in(core.counters, p.service, backend, p.ip_length);
-}
-
-template <typename F>
-DsrEntry<F> make_entry(const WorkerCore& core, const Packet& p, uint16_t backend) {
-  DsrEntry<F> e{};
-  e.client = source_of<F>(p.l3);
-  e.vip = destination_of<F>(p.l3);
-  e.client_port = tcp_source_port(p.l4);
-  e.vip_port = tcp_destination_port(p.l4);
-  e.service = p.service;
-  e.backend = backend;
-  const bool is_syn = p.flags & kSyn;
-  e.client_ack = is_syn ? tcp_sequence(p.l4) : tcp_acknowledgement(p.l4);
-  const FlowState first = is_syn ? FlowState::syn : next_state(FlowState::established, true, p.flags, true);
-  e.vitals = Vitals(first, true, core.now);
-  return e;
 }
 
 // A flow that is not known goes by the pool's table, which is right for most even after a restart.
@@ -62,13 +48,11 @@ void open(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, Packet& p) {
   if (!is_syn) bump(core.counters.services[p.service].missed);
   const uint16_t backend = admit<F>(core, p);
   if (backend == kNone) return;
-  if (is_syn) {
-    bump(core.counters.services[p.service].new_flows);
-    bump(core.counters.backends[backend].new_flows);
-  }
+  if (is_syn) count_new_flow(core, p.service, backend);
   if (!(p.flags & kRst)) {
-    const bool may_insert = core.table->settings().new_flow_rate == 0 || core.new_flows.take();
-    if (!may_insert || insert_flow(core, flows, make_entry<F>(core, p, backend)) == 0)
+    const uint32_t rate = core.table->settings().new_flow_rate;
+    const bool may_insert = rate == 0 || core.new_flows.take(core.cycles, rate);
+    if (!may_insert || insert_flow(core, flows, make_dsr_entry<F>(core, p.l3, p.l4, p.service, backend)) == 0)
       bump(core.counters.flows_uninserted);
   }
   send_in<F>(core, p, backend);

@@ -10,8 +10,8 @@
 #include <bit>
 #include <cstdint>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
 #endif
 
 #include "contract/flow_hash.h"
@@ -49,6 +49,19 @@ class FlowIndex {
     const uint32_t mask = places_with_tag(bucket, hash);
     return mask == 0 ? 0 : bucket.places[static_cast<uint32_t>(std::countr_zero(mask))] & reference_mask();
   }
+
+#if defined(__x86_64__)
+  // The same with AVX-512 (has_avx512).
+  [[gnu::target("avx512f,bmi2")]] uint32_t candidate_by_avx512(uint64_t hash) const {
+    const Bucket& bucket = buckets_[first_bucket(hash)];
+    const __m512i difference =
+        _mm512_xor_si512(_mm512_load_si512(&bucket), _mm512_set1_epi32(static_cast<int>(tag(hash))));
+    const __mmask16 mask =
+        _mm512_testn_epi32_mask(difference, _mm512_set1_epi32(static_cast<int>(~reference_mask())));
+    const uint32_t first = static_cast<uint32_t>(std::countr_zero((mask & kAllPlaces) | kNoPlace));
+    return first == kPlaces ? 0 : bucket.places[first] & reference_mask();
+  }
+#endif
 
   // The reference for which `matches(reference)` holds among those whose tag fits, or 0.
   template <typename Matches>
@@ -104,7 +117,7 @@ class FlowIndex {
   };
   static_assert(sizeof(Bucket) == 64);
   static constexpr uint32_t kKeysPerBucket = 64 / kBytesPerKey;
-  static constexpr uint32_t kAllPlaces = (1u << kPlaces) - 1;
+  static constexpr uint32_t kAllPlaces = (1u << kPlaces) - 1, kNoPlace = 1u << kPlaces;
 
   template <typename Matches>
   uint32_t find_in(const Bucket& bucket, uint64_t hash, const Matches& matches) const {
@@ -121,15 +134,23 @@ class FlowIndex {
     bucket.places[static_cast<uint32_t>(std::countr_zero(mask))] = 0;
     return true;
   }
-  static uint32_t free_places(const Bucket& bucket) { return places_equal(bucket, 0xffffffff, 0); }
+  static uint32_t free_places(const Bucket& bucket) {
+    return places_equal(bucket, 0xffffffff, 0);
+  }
 
-  uint32_t reference_mask() const { return (1u << reference_bits_) - 1; }
+  uint32_t reference_mask() const {
+    return (1u << reference_bits_) - 1;
+  }
   // The tag in its place. It and the two buckets come from different bits of the hash.
-  uint32_t tag(uint64_t hash) const { return static_cast<uint32_t>(hash >> 32) << reference_bits_; }
+  uint32_t tag(uint64_t hash) const {
+    return static_cast<uint32_t>(hash >> 32) << reference_bits_;
+  }
   uint32_t scale(uint32_t bits) const {
     return static_cast<uint32_t>((uint64_t{bits} * bucket_count_) >> 32);
   }
-  uint32_t first_bucket(uint64_t hash) const { return scale(static_cast<uint32_t>(hash)); }
+  uint32_t first_bucket(uint64_t hash) const {
+    return scale(static_cast<uint32_t>(hash));
+  }
   uint32_t second_bucket(uint64_t hash) const {
     const uint32_t second = scale(static_cast<uint32_t>((hash * kHashMixB) >> 32));
     if (second != first_bucket(hash)) return second;
@@ -143,7 +164,7 @@ class FlowIndex {
 
   // Bit i: the bits of place i that are in `bits` are those of `value`.
   static uint32_t places_equal(const Bucket& bucket, uint32_t bits, uint32_t value) {
-#if defined(__SSE2__)
+#if defined(__x86_64__)
     const __m128i tags = _mm_set1_epi32(static_cast<int>(bits));
     const __m128i wanted = _mm_set1_epi32(static_cast<int>(value));
     const auto quarter = [&](int i) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Birth and death of flow entries, and who gives way when there is no room.
+#include "dataplane/new_entry.h"
 #include "dataplane/stages.h"
 
 namespace portico {
@@ -59,12 +60,6 @@ uint64_t hash_of_backend_side(const WorkerCore& core, const NatEntry<F>& e) {
   return F::hash(core.flow_key, e.backend_address, e.backend_port, e.nat, e.nat_port);
 }
 
-template <typename Entry>
-void count_flow(WorkerCore& core, const Entry& e) {
-  bump(core.counters.flows);
-  bump(core.counters.services[e.service].flows);
-  bump(core.counters.backends[e.backend].flows);
-}
 template <typename Entry>
 void uncount_flow(WorkerCore& core, const Entry& e) {
   lower(core.counters.flows);

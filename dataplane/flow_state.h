@@ -24,10 +24,6 @@ class Vitals {
   uint32_t seen() const { return word_ & kTickMask; }
   // Established and past probation: most flows, most of the time.
   bool is_plain() const { return word_ >> 28 == static_cast<uint32_t>(FlowState::established); }
-  // The same as set_seen() on a plain flow.
-  void keep_plain(uint32_t tick) {
-    word_ = (static_cast<uint32_t>(FlowState::established) << 28) | (tick & kTickMask);
-  }
   void set_state(FlowState s) { word_ = (word_ & ~(7u << 28)) | (static_cast<uint32_t>(s) << 28); }
   void set_probationary(bool p) { word_ = (word_ & 0x7fffffffu) | (uint32_t{p} << 31); }
   void set_seen(uint32_t tick) { word_ = (word_ & ~kTickMask) | (tick & kTickMask); }
@@ -58,10 +54,6 @@ constexpr FlowState next_state(FlowState state, bool from_client, uint8_t flags,
   if (flags & kSyn) return state;
   return state == syn && from_client ? established : state;
 }
-
-struct Timeouts {
-  uint32_t syn, half_closed, closing;  // ticks
-};
 
 // Ticks of silence after which a flow is over. `idle`: of its service, in ticks.
 constexpr uint32_t timeout_of(FlowState state, const Timeouts& timeouts, uint32_t idle) {

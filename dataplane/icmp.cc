@@ -14,6 +14,10 @@ namespace portico {
 
 namespace {
 
+// ICMP errors that a worker sends round to the others, each of which looks for the flow: a flood of them
+// would cost as many times as there are workers.
+constexpr uint32_t kIcmpRoundsPerSecond = 10000;
+
 constexpr uint32_t kIcmpHeaderSize = 8;
 // Ports and sequence number: what every error embeds of TCP at least (RFC 792). And up to the checksum.
 constexpr uint32_t kLeastTcp = 8, kTcpThroughChecksum = 18;
@@ -94,7 +98,7 @@ void deliver_to_client(WorkerCore& core, Packet& p, Embedded<F>& e, const NatEnt
   rewrite<F>(p, e,
              {sender == flow.backend_address ? flow.vip : sender, flow.client, flow.client, flow.vip,
               flow.client_port, flow.vip_port});
-  age_header<F>(p.l3, 0);
+  age_header<F>(p.l3);
   if (send_by_route<F>(core, p, flow.client)) bump(core.counters.forwarded);
 }
 
@@ -104,13 +108,13 @@ void deliver_to_backend(WorkerCore& core, Packet& p, Embedded<F>& e, const NatEn
   rewrite<F>(p, e,
              {sender == flow.client ? flow.nat : sender, flow.backend_address, flow.backend_address, flow.nat,
               flow.backend_port, flow.nat_port});
-  age_header<F>(p.l3, 0);
+  age_header<F>(p.l3);
   if (send_to_backend<F>(core, p, flow.backend, flow.backend_address)) bump(core.counters.forwarded);
 }
 
 template <typename F>
 void send_unchanged(WorkerCore& core, Packet& p, uint16_t backend) {
-  age_header<F>(p.l3, 0);
+  age_header<F>(p.l3);
   if (send_to_backend<F>(core, p, backend, address_of<F>(core.table->backend(backend))))
     bump(core.counters.forwarded);
 }
@@ -137,7 +141,7 @@ void about_nat_side(WorkerCore& core, Packet& p, Embedded<F>& e, uint16_t nat) {
 bool ask_next_worker(WorkerCore& core, Packet& p) {
   const uint32_t asked = (p.was_handed_over ? p.mbuf->hash.usr : 0) + 1;
   if (asked >= core.config.worker_count) return false;
-  if (!p.was_handed_over && !core.icmp_rounds.take()) {
+  if (!p.was_handed_over && !core.icmp_rounds.take(core.cycles, kIcmpRoundsPerSecond)) {
     drop(core, p.mbuf, DropReason::icmp_unknown_flow);
     return true;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Address translation in both directions: client and VIP on one side, NAT address and backend on the other.
 #include "dataplane/nat_deltas.h"
+#include "dataplane/new_entry.h"
 #include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
 
@@ -13,27 +14,10 @@ namespace {
 constexpr uint32_t kHandshakeWindow = 65536;
 
 template <typename F>
-NatEntry<F> make_entry(const WorkerCore& core, const Packet& p, uint16_t backend) {
-  const TableBackend& b = core.table->backend(backend);
-  const uint16_t backend_port = core.table->service(p.service).backend_port;
-  NatEntry<F> e{};
-  e.client = source_of<F>(p.l3);
-  e.vip = destination_of<F>(p.l3);
-  e.client_port = tcp_source_port(p.l4);
-  e.vip_port = tcp_destination_port(p.l4);
-  e.backend_address = address_of<F>(b);
-  e.backend_port = backend_port != 0 ? htons(backend_port) : e.vip_port;
-  e.service = p.service;
-  e.backend = backend;
-  e.client_isn = tcp_sequence(p.l4);
-  e.vitals = Vitals(FlowState::syn, true, core.now);
-  return e;
-}
-
-template <typename F>
 void send_in(WorkerCore& core, const NatEntry<F>& e, Packet& p) {
   rewrite<F>(p.l3, p.l4, e.nat, e.nat_port, e.backend_address, e.backend_port, e.address_delta, e.tcp_delta);
   if (!send_to_backend<F>(core, p, e.backend, e.backend_address)) return;
+  bump(core.counters.forwarded);
   count_in(core.counters, e.service, e.backend, p.ip_length);
 }
 
@@ -53,15 +37,15 @@ void open(WorkerCore& core, NatFlows<F>& flows, Packet& p) {
   }
   const uint16_t backend = admit<F>(core, p);
   if (backend == kNone) return;
-  NatEntry<F> entry = make_entry<F>(core, p, backend);
+  NatEntry<F> entry{};
+  fill_nat_entry(core, entry, p.l3, p.l4, p.service, backend);
   if (!take_nat_port(core, flows, entry)) return reset_client(core, p, DropReason::nat_ports_exhausted);
   const NatDeltas deltas = deltas_of(entry);
   entry.address_delta = deltas.address;
   entry.tcp_delta = deltas.tcp;
   const uint32_t reference = insert_flow(core, flows, entry);
   if (reference == 0) return drop(core, p.mbuf, DropReason::flow_table_full);
-  bump(core.counters.services[p.service].new_flows);
-  bump(core.counters.backends[backend].new_flows);
+  count_new_flow(core, p.service, backend);
   send_in(core, flows[reference], p);
 }
 
@@ -151,6 +135,7 @@ void send_out(WorkerCore& core, NatEntry<F>& e, Packet& p) {
   rewrite<F>(p.l3, p.l4, e.vip, e.vip_port, e.client, e.client_port, inverse_delta(e.address_delta),
              inverse_delta(e.tcp_delta));
   if (!send_to_client(core, e, p)) return;
+  bump(core.counters.forwarded);
   count_out(core.counters, e.service, e.backend, p.ip_length);
 }
 

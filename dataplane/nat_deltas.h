@@ -15,10 +15,10 @@ struct NatDeltas {
 
 template <typename F>
 NatDeltas deltas_of(const NatEntry<F>& e) {
-  const uint64_t before = sum_of(e.client) + sum_of(e.vip);
-  const uint64_t after = sum_of(e.nat) + sum_of(e.backend_address);
-  return {checksum_delta(before, after),
-          checksum_delta(before + e.client_port + e.vip_port, after + e.nat_port + e.backend_port)};
+  const auto before = static_cast<uint32_t>(sum_of(e.client) + sum_of(e.vip));
+  const auto after = static_cast<uint32_t>(sum_of(e.nat) + sum_of(e.backend_address));
+  return {short_checksum_delta(before, after),
+          short_checksum_delta(before + e.client_port + e.vip_port, after + e.nat_port + e.backend_port)};
 }
 
 }  // namespace portico

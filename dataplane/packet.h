@@ -32,6 +32,14 @@ enum class Path : uint8_t {
   icmp,     // an ICMP error about a flow
 };
 
+// Whether plain.h may have a short way for it: no tags, no IP options, no extension headers, and of TCP's
+// flags (PSH, URG and those of ECN aside)
+enum class Shape : uint8_t {
+  general,  // others, or not even plain headers
+  later,    // ACK alone
+  opening,  // SYN alone
+};
+
 struct Packet {
   rte_mbuf* mbuf;
   uint8_t* l3;             // IP header
@@ -46,9 +54,10 @@ struct Packet {
   uint8_t flags;           // of TCP
   bool is_v6;
   bool was_handed_over;
-  // No tags, no IP options, no extension headers, and TCP flags that change nothing: ACK, perhaps PSH and
-  // URG.
-  bool is_plain;
+  Shape shape;
+  // Of a plain IPv4 packet only mbuf, l3, hash, index, candidate, ip_length, service, path and shape have
+  // been filled in; complete() does the rest.
+  bool is_bare;
   Kind kind;
   Path path;
   DropReason reason;  // of kind malformed

@@ -170,7 +170,7 @@ bool answer_with_reset(WorkerCore& core, Packet& p, DropReason reason) {
     drop(core, p.mbuf, reason);
     return false;
   }
-  if (!core.answers.take()) {
+  if (!core.answers.take(core.cycles, core.table->settings().reset_rate)) {
     drop(core, p.mbuf, DropReason::rate_limited);
     return false;
   }
@@ -184,7 +184,9 @@ bool answer_with_reset(WorkerCore& core, Packet& p, DropReason reason) {
 template <typename F>
 bool reset_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference) {
   DsrEntry<F>& e = flows[reference];
-  if (!is_way_known<F>(core, e.client) || !core.sweep_resets.take()) return false;
+  if (!is_way_known<F>(core, e.client) ||
+      !core.sweep_resets.take(core.cycles, core.table->settings().reset_rate))
+    return false;
   const FlowState state = e.vitals.state();
   const bool is_unanswered = state == FlowState::syn;  // as far as we can see
   if (!reset_client_side(core, e, for_client(state, e.client_ack, is_unanswered ? 0 : e.client_ack)))
@@ -196,7 +198,9 @@ bool reset_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t refere
 template <typename F>
 bool reset_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
   NatEntry<F>& e = flows[reference];
-  if (!is_way_known<F>(core, e.client) || !core.sweep_resets.take()) return false;
+  if (!is_way_known<F>(core, e.client) ||
+      !core.sweep_resets.take(core.cycles, core.table->settings().reset_rate))
+    return false;
   if (!reset_client_side(core, e, for_client(e.vitals.state(), e.client_isn, e.client_ack))) return false;
   reset_backend_side(core, e);
   flows.unlink_half_open(reference);

@@ -68,6 +68,7 @@ uint32_t visits_due(const WorkerCore& core, SweepHand& hand, uint32_t flows, uin
   const uint64_t pass_ms = hand.hurry > 0 ? kHurriedPassMs : kPassMs;
   const uint64_t pass = core.clock.cycles_per_tick() * pass_ms / kTickMs;
   hand.credit += elapsed * flows;
+  if (hand.credit < pass) return 0;
   const uint64_t due = std::min<uint64_t>({hand.credit / pass, kMostVisits, flows});
   hand.credit = due == hand.credit / pass ? hand.credit % pass : 0;
   return static_cast<uint32_t>(due);

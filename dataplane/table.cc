@@ -184,6 +184,24 @@ void Table::build_next_hops(const Table* previous) {
   next_hops_ = hops;
 }
 
+void Table::build_plain_ways() {
+  ways_v4_.assign(kMaxBackends, {});
+  ways_v6_.assign(kMaxBackends, {});
+  const auto fill_in = [&](auto& way, uint16_t next_hop, const auto& address) {
+    if (next_hop == kNone) return;
+    const TableNextHop& hop = (*next_hops_)[next_hop];
+    way = {hop.macs, hop.port, hop.plain_mtu, address};
+  };
+  for (const auto& p : snapshot_->pools) {
+    for (const auto& r : p.backends->records<BackendRecord>()) {
+      const TableBackend& b = backends_[r.id];
+      if (!b.is_plain) continue;
+      fill_in(ways_v4_[r.id], b.next_hop_v4, b.address_v4);
+      fill_in(ways_v6_[r.id], b.next_hop_v6, b.address_v6);
+    }
+  }
+}
+
 void Table::build_routes(const Table* previous) {
   const bool same_routes = same(snapshot_->routes, previous, &Snapshot::routes);
   if (previous != nullptr) {
@@ -227,6 +245,10 @@ std::shared_ptr<const Table> build_table(std::shared_ptr<const Snapshot> snapsho
   auto table = std::make_shared<Table>();
   table->snapshot_ = std::move(snapshot);
   table->hash_key_ = {{table->settings().hash_key[0], table->settings().hash_key[1]}};
+  table->slot_hasher_ = FlowHasherV4(table->hash_key_);
+  table->timeouts_ = {ticks_of_ms(table->settings().timeout_syn_ms),
+                      ticks_of_ms(table->settings().timeout_half_closed_ms),
+                      ticks_of_ms(table->settings().timeout_closing_ms)};
   table->build_services();
   table->build_listeners(previous);
   table->build_locals();
@@ -234,6 +256,7 @@ std::shared_ptr<const Table> build_table(std::shared_ptr<const Snapshot> snapsho
   table->build_backend_addresses();
   if (previous != nullptr) table->build_flow_version(*previous);
   table->build_next_hops(previous);
+  table->build_plain_ways();
   table->build_routes(previous);
   table->build_access(previous);
   return table;

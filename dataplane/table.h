@@ -13,6 +13,7 @@
 #include "contract/flow_hash.h"
 #include "contract/snapshot.h"
 #include "dataplane/address_map.h"
+#include "dataplane/clock.h"
 #include "dataplane/prefix_map.h"
 
 namespace portico {
@@ -75,6 +76,18 @@ struct TableNextHop {
 };
 static_assert(sizeof(TableNextHop) == 24);
 
+// How plain packets go to a backend: untagged, by its own next hop, whose MAC address is known. `A`: of V4 or
+// V6, the backend's address.
+template <typename A>
+struct alignas(32) PlainWay {
+  std::array<uint8_t, 12> macs;  // destination, source
+  uint16_t port;
+  uint16_t
+      mtu;  // largest IP packet; 0: no such way, or some of the backend's flows are to be reset or to finish
+  A address;  // network byte order
+};
+static_assert(sizeof(PlainWay<uint32_t>) == 32 && sizeof(PlainWay<std::array<uint64_t, 2>>) == 32);
+
 // An address for NAT with its range of ports (host byte order, inclusive).
 struct TableNat {
   Address address;
@@ -101,6 +114,15 @@ class Table {
   uint64_t generation() const { return snapshot_->generation; }
   const SettingsRecord& settings() const { return snapshot_->settings->records<SettingsRecord>()[0]; }
   const HashKey& hash_key() const { return hash_key_; }
+  // The hash that chooses a slot under affinity `connection`. In network byte order.
+  uint64_t slot_hash(uint32_t client, uint16_t client_port, uint32_t vip, uint16_t vip_port) const {
+    return slot_hasher_(client, client_port, vip, vip_port);
+  }
+  uint64_t slot_hash(const std::array<uint64_t, 2>& client, uint16_t client_port,
+                     const std::array<uint64_t, 2>& vip, uint16_t vip_port) const {
+    return flow_hash_v6(hash_key_, client.data(), client_port, vip.data(), vip_port);
+  }
+  const Timeouts& timeouts() const { return timeouts_; }
 
   // The id of the service that listens there, or kNone. The port is in network byte order, as in the packet.
   uint16_t find_service(uint32_t address, uint16_t port) const {
@@ -114,6 +136,12 @@ class Table {
   AddressMap<std::array<uint64_t, 2>>::Reader listeners(const std::array<uint64_t, 2>&) const {
     return listeners_v6_->reader();
   }
+  // The maps behind find_local(), whose values are indexes into local_addresses().
+  AddressMap<uint32_t>::Reader local_map(uint32_t) const { return locals_v4_.reader(); }
+  AddressMap<std::array<uint64_t, 2>>::Reader local_map(const std::array<uint64_t, 2>&) const {
+    return locals_v6_.reader();
+  }
+  const LocalAddress* local_addresses() const { return locals_.data(); }
   // Index into local addresses, or null if the address is not ours.
   const LocalAddress* find_local(uint32_t address) const {
     const uint16_t i = locals_v4_.find({address, 0});
@@ -128,6 +156,11 @@ class Table {
   const TableService& service(uint16_t id) const { return services_[id]; }
   const TablePool& pool(uint16_t id) const { return pools_[id]; }
   const TableBackend& backend(uint16_t id) const { return backends_[id]; }
+  // By backend id; the argument only names the family.
+  const PlainWay<uint32_t>* plain_ways(uint32_t) const { return ways_v4_.data(); }
+  const PlainWay<std::array<uint64_t, 2>>* plain_ways(const std::array<uint64_t, 2>&) const {
+    return ways_v6_.data();
+  }
   const TableNextHop& next_hop(uint16_t index) const { return (*next_hops_)[index]; }
   uint32_t next_hop_count() const { return static_cast<uint32_t>(next_hops_->size()); }
   // For messages and resolve requests.
@@ -193,11 +226,14 @@ class Table {
   void build_flow_version(const Table& previous);
   std::shared_ptr<const Named> name_backends(const Snapshot::Pool& pool, const Table* previous) const;
   void build_next_hops(const Table* previous);
+  void build_plain_ways();
   void build_routes(const Table* previous);
   void build_access(const Table* previous);
 
   std::shared_ptr<const Snapshot> snapshot_;
   HashKey hash_key_{};
+  FlowHasherV4 slot_hasher_;
+  Timeouts timeouts_{};
   uint64_t flow_version_ = 1;
   bool uses_[2][2] = {};
   uint16_t route_version_ = 1;
@@ -211,7 +247,9 @@ class Table {
   std::vector<TableService> services_;
   std::vector<TablePool> pools_;
   std::vector<TableBackend> backends_;
-  std::vector<std::shared_ptr<const Named>> named_;  // by pool id
+  std::vector<PlainWay<uint32_t>> ways_v4_;                 // by backend id
+  std::vector<PlainWay<std::array<uint64_t, 2>>> ways_v6_;  // by backend id
+  std::vector<std::shared_ptr<const Named>> named_;         // by pool id
   std::shared_ptr<const std::vector<TableNextHop>> next_hops_;
   std::shared_ptr<const PrefixMap> routes_;
   std::shared_ptr<const AccessLists> access_;

@@ -3,19 +3,16 @@
 
 #include <rte_mbuf.h>
 
+#include <bit>
 #include <random>
 
-#include "dataplane/plain.h"
+#include "dataplane/plain_opening.h"
 #include "dataplane/stages.h"
 #include "dataplane/take_over.h"
 
 namespace portico {
 
 namespace {
-
-// ICMP errors that a worker sends round to the others, each of which looks for the flow: a flood of them
-// would cost as many times as there are workers.
-constexpr uint32_t kIcmpRoundsPerSecond = 10000;
 
 HashKey random_key() {
   std::random_device source;
@@ -39,30 +36,51 @@ void forward_of(WorkerCore& core, Packet& packet) {
   }
 }
 
-// False: the packet is not plain.
-template <typename F>
-[[gnu::always_inline]] inline bool forward_plain(WorkerCore& core, const Packet& packet) {
-  if (packet.path == Path::dsr)
-    return forward_plain_dsr<F>(core, *core.set<F>().dsr.load(std::memory_order_relaxed), packet);
-  if (packet.path != Path::nat_in && packet.path != Path::nat_out) return false;
-  NatFlows<F>& flows = *core.set<F>().nat.load(std::memory_order_relaxed);
-  return packet.path == Path::nat_in ? forward_plain_nat_in<F>(core, flows, packet)
-                                     : forward_plain_nat_out<F>(core, flows, packet);
+void forward_others(WorkerCore& core, Packet& packet, bool was_handed_over) {
+  if (packet.is_bare) complete(packet, was_handed_over);
+  packet.is_v6 ? forward_of<V6>(core, packet) : forward_of<V4>(core, packet);
 }
 
-void forward(WorkerCore& core, Packet& packet) {
-  if (packet.is_plain && (packet.is_v6 ? forward_plain<V6>(core, packet) : forward_plain<V4>(core, packet)))
-    return;
-  packet.is_v6 ? forward_of<V6>(core, packet) : forward_of<V4>(core, packet);
+// Works out what the burst's new flows need. Apart from forwarding, since it has lines of the index fetched.
+[[gnu::noinline]] void plan_openings(WorkerCore& core) {
+  PlainOpening opening(core);
+  for (uint64_t syns = core.look.syns; syns != 0; syns &= syns - 1) {
+    const auto i = static_cast<uint32_t>(std::countr_zero(syns));
+    if (core.packets[i].is_bare) opening.plan(core.packets[i], core.openings[i]);
+  }
+}
+
+// True: forwarded on a short way.
+[[gnu::always_inline]] inline bool forward_plain(WorkerCore& core, PlainPath<V4>& v4, uint32_t i) {
+  const Packet& packet = core.packets[i];
+  if (packet.shape == Shape::later) {
+    if (packet.is_bare || !packet.is_v6) return v4.forward(packet, packet.l3);
+    return PlainPath<V6>(core).forward(packet, packet.l3);
+  }
+  return packet.shape == Shape::opening && packet.is_bare &&
+         PlainOpening(core).open(packet, core.openings[i], packet.l3);
+}
+
+void forward_burst(WorkerCore& core, uint32_t n, bool were_handed_over) {
+  PlainPath<V4> v4(core);
+  uint64_t forwarded = 0;
+  for (uint32_t i = 0; i < n; ++i) {
+    if (forward_plain(core, v4, i)) {
+      ++forwarded;
+    } else {
+      forward_others(core, core.packets[i], were_handed_over);
+    }
+  }
+  bump(core.counters.forwarded, forwarded);
 }
 
 // The stages, each over the whole burst, so that the cache misses of one packet overlap those of the others:
 // headers, index buckets, entries.
 void run_stages(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over) {
-  for (uint32_t i = 0; i < n; ++i) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void*));
   classify_burst(core, mbufs, n, were_handed_over);
   find_candidates(core, n);
-  for (uint32_t i = 0; i < n; ++i) forward(core, core.packets[i]);
+  if (core.look.syns != 0) plan_openings(core);
+  forward_burst(core, n, were_handed_over);
   free_dropped(core);
 }
 
@@ -109,6 +127,7 @@ void list_family(const WorkerCore& core, std::vector<MovedFlows::Place>& places)
 WorkerCore::WorkerCore(const WorkerConfig& c)
     : config(c),
       clock(c.tsc_hz, c.tick_offset),
+      has_avx512(c.vectors && portico::has_avx512()),
       flow_key(c.store != nullptr ? c.store->flow_key() : random_key()),
       new_flows(c.tsc_hz),
       answers(c.tsc_hz),
@@ -116,15 +135,10 @@ WorkerCore::WorkerCore(const WorkerConfig& c)
       icmp_rounds(c.tsc_hz) {}
 
 void begin(WorkerCore& core, const Table& table, uint64_t now) {
-  const SettingsRecord& s = table.settings();
   core.table = &table;
+  core.cycles = now;
   core.now = core.clock.tick(now);
-  core.timeouts = {ticks_of_ms(s.timeout_syn_ms), ticks_of_ms(s.timeout_half_closed_ms),
-                   ticks_of_ms(s.timeout_closing_ms)};
-  core.new_flows.refill(now, s.new_flow_rate);
-  core.answers.refill(now, s.reset_rate);
-  core.sweep_resets.refill(now, s.reset_rate);
-  core.icmp_rounds.refill(now, kIcmpRoundsPerSecond);
+  core.timeouts = table.timeouts();
 }
 
 Worker::Worker(const WorkerConfig& config) : core_(std::make_unique<WorkerCore>(config)) {}

@@ -88,6 +88,7 @@ struct WorkerConfig {
   uint64_t tsc_hz = 0;        // of the `now` values
   int numa_node = -1;         // where flow memory should be; -1: anywhere
   bool huge_pages = true;     // false: ordinary pages
+  bool vectors = true;        // false: no instructions beyond what every CPU of the kind has
   bool kernel_path = false;  // the caller delivers Output::kernel; else what the kernel should get is dropped
   FlowStore* store = nullptr;   // where flows outlive the process; null: they end with the worker
   uint32_t tick_offset = 0;     // of the flows' clock: FlowStore::tick_offset()

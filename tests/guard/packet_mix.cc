@@ -43,6 +43,7 @@ class Path {
     config.flows = 2 * kFlows;
     config.tsc_hz = kHz;
     config.huge_pages = false;
+    config.vectors = false;
     config.pool = test::packet_pool();
     worker_ = std::make_unique<Worker>(config);
     worker_->prepare(*table_);

@@ -148,6 +148,11 @@ std::shared_ptr<const Snapshot> snapshot_of(const TableContent& content, const S
   return s;
 }
 
+bool may_use_vectors() {
+  const char* const choice = std::getenv("PORTICO_TEST_VECTORS");
+  return choice == nullptr || *choice != '0';
+}
+
 // The store's clock is the rig's: as if both had begun when the machine did.
 Rig::Rig(const TableContent& content, const RigOptions& options) : now_(options.now) {
   if (!options.keep.empty()) {
@@ -164,6 +169,7 @@ Rig::Rig(const TableContent& content, const RigOptions& options) : now_(options.
     config.flows = options.flows;
     config.tsc_hz = kHz;
     config.huge_pages = false;
+    config.vectors = may_use_vectors();
     config.kernel_path = options.kernel_path;
     config.pool = packet_pool();
     config.store = store_.get();

@@ -42,6 +42,10 @@ void aim_at(TableContent& content, uint16_t backend);
 // A validated snapshot of the content; blocks equal to those of `before` are shared. Throws what is wrong.
 std::shared_ptr<const Snapshot> snapshot_of(const TableContent& content, const Snapshot* before);
 
+// Whether workers under test may use the CPU's vector instructions: the environment's PORTICO_TEST_VECTORS is
+// not 0.
+bool may_use_vectors();
+
 struct RigOptions {
   uint32_t workers = 1;
   uint32_t flows = 1024;

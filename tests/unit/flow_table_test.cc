@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "dataplane/checksum.h"
+#include "dataplane/first_look.h"
 #include "dataplane/nat_flows.h"
 #include "dataplane/prefix_map.h"
 
@@ -28,7 +29,13 @@ uint64_t hash_of(uint32_t client) {
 
 uint32_t find(const FlowTable<DsrEntry<V4>>& table, uint32_t client) {
   const uint64_t hash = hash_of(client);
-  return table.find(hash, table.index().candidate(hash), [&](const auto& e) { return e.client == client; });
+  const uint32_t candidate = table.index().candidate(hash);
+#if defined(__x86_64__)
+  if (has_avx512()) {
+    EXPECT_EQ(table.index().candidate_by_avx512(hash), candidate);
+  }
+#endif
+  return table.find(hash, candidate, [&](const auto& e) { return e.client == client; });
 }
 
 TEST(FlowTable, BytesPerFlow) {
@@ -92,6 +99,19 @@ TEST(Checksum, ShortFoldIsTheLongOne) {
   for (int i = 0; i < 100000; ++i) {
     const auto sum = static_cast<uint32_t>(random());
     ASSERT_EQ(fold_sum32(sum), fold_sum(sum)) << sum;
+  }
+}
+
+TEST(Checksum, AgedHeaderHasTheRightOne) {
+  for (uint32_t checksum = 0; checksum <= 0xffff; ++checksum) {
+    for (const uint8_t ttl : {uint8_t{1}, uint8_t{2}, uint8_t{64}, uint8_t{255}}) {
+      uint8_t bytes[4] = {ttl, IPPROTO_TCP, 0, 0},
+              expected[4] = {static_cast<uint8_t>(ttl - 1), IPPROTO_TCP, 0, 0};
+      store(bytes + 2, static_cast<uint16_t>(checksum));
+      store(expected + 2, static_cast<uint16_t>(checksum));
+      adjust_checksum(expected + 2, kTtlDelta);
+      ASSERT_EQ(aged(load<uint32_t>(bytes)), load<uint32_t>(expected)) << checksum << " " << int{ttl};
+    }
   }
 }
 

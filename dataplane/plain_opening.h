@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// The short way of a plain SYN that opens a flow: the backend and, in nat, the port toward it are worked out
+// for the whole burst before the first entry is made, so that the index line of the replies is on its way
+// meanwhile. As in plain.h, each function does what the general stages would do, or nothing and says false.
+#pragma once
+
+#include "dataplane/nat_deltas.h"
+#include "dataplane/new_entry.h"
+#include "dataplane/plain.h"
+
+namespace portico {
+
+class PlainOpening {
+  using F = V4;  // of other families, first looks know nothing
+
+ public:
+  explicit PlainOpening(WorkerCore& core)
+      : core_(core),
+        table_(*core.table),
+        ways_(table_.plain_ways(F::Ip{})),
+        dsr_(core.set<F>().dsr.load(std::memory_order_relaxed)),
+        nat_(core.set<F>().nat.load(std::memory_order_relaxed)) {}
+
+  // For a packet of shape `opening`. Leaves the backend kNone where the general stages are to look.
+  void plan(const Packet& p, Opening& o) {
+    o.backend = kNone;
+    // Where flows are other workers' still, the general stages know.
+    if (p.candidate != 0 || core_.moved != nullptr || (p.path != Path::dsr && p.path != Path::nat_in)) return;
+    const uint8_t* const l3 = p.l3;
+    const uint8_t* const l4 = l3 + F::kHeaderSize;
+    const TableService& service = table_.service(p.service);
+    const TablePool& pool = table_.pool(service.pool);
+    const auto client = source_of<F>(l3);
+    if (pool.disposition != PoolDisposition::serve || pool.lookup == nullptr) return;
+    if (table_.find_local(client) != nullptr || !table_.allows(service.access_list, client)) return;
+    const uint16_t client_port = tcp_source_port(l4);
+    const uint16_t backend = pool.lookup[choose_slot<F>(table_, service, client, client_port,
+                                                        destination_of<F>(l3), tcp_destination_port(l4))];
+    if (p.ip_length > ways_[backend].mtu) return;
+    if (p.path == Path::dsr || reserve_port(service, backend, client_port, tcp_destination_port(l4), o))
+      o.backend = backend;
+  }
+
+  // Opens the flow and forwards its SYN, uncounted in `forwarded`.
+  bool open(const Packet& p, const Opening& o, uint8_t* l3) {
+    if (o.backend == kNone) return false;
+    return p.path == Path::dsr ? open_dsr(p, o.backend, l3, l3 + F::kHeaderSize)
+                               : open_nat(p, o, l3, l3 + F::kHeaderSize);
+  }
+
+ private:
+  // Takes the next port in turn for the opening, which may find it in use. Ports that come to nothing are
+  // free when their turn comes again.
+  bool reserve_port(const TableService& service, uint16_t backend, uint16_t client_port, uint16_t vip_port,
+                    Opening& o) {
+    const auto addresses = table_.nat_of(F::kFamily);
+    if (addresses.empty()) return false;
+    const auto count = static_cast<uint32_t>(addresses.size());
+    const uint16_t nat = addresses[count == 1 ? 0 : ntohs(client_port) % count];
+    const TableNat& range = table_.nat()[nat];
+    const PortShare share = port_share(range, core_.config.index, core_.config.worker_count);
+    if (share.count == 0) return false;
+    uint32_t& cursor = nat_->cursor(nat);
+    if (++cursor >= share.count) cursor %= share.count;
+    o.nat = F::from(range.address);
+    o.nat_port = htons(share.port(cursor));
+    o.backend_port = service.backend_port != 0 ? htons(service.backend_port) : vip_port;
+    o.reply_hash = F::hash(core_.flow_key, ways_[backend].address, o.backend_port, o.nat, o.nat_port);
+    nat_->index().prefetch(o.reply_hash);
+    return true;
+  }
+
+  bool open_dsr(const Packet& p, uint16_t backend, uint8_t* l3, const uint8_t* l4) {
+    const auto& way = ways_[backend];
+    const uint32_t rate = table_.settings().new_flow_rate;
+    const auto is_it = [&](const DsrEntry<F>& e) { return e.is_client_of(l3, l4); };
+    if (!has_room(core_, way.port) || dsr_->find(p.hash, 0, is_it) != 0) return false;
+    const uint32_t reference = dsr_->allocate();
+    if (reference == 0) return false;
+    if ((rate != 0 && !core_.new_flows.take(core_.cycles, rate)) || !dsr_->insert_key(p.hash, reference)) {
+      dsr_->release(reference);
+      return false;
+    }
+    const DsrEntry<F> e = make_dsr_entry<F>(core_, l3, l4, p.service, backend);
+    dsr_->fill(reference, e);
+    count_flow(core_, e);
+    count_new_flow(core_, p.service, backend);
+    count_in(core_.counters, p.service, backend, p.ip_length);
+    age_header<F>(l3);
+    send_plain(core_, p.mbuf, l3, way.macs, way.port);
+    return true;
+  }
+
+  bool open_nat(const Packet& p, const Opening& o, uint8_t* l3, uint8_t* l4) {
+    const uint16_t backend = o.backend;
+    const auto& way = ways_[backend];
+    const auto is_it = [&](const NatEntry<F>& e) { return e.is_client_of(l3, l4); };
+    const auto has_port = [&](const NatEntry<F>& e) {
+      return e.is_from_backend(way.address, o.backend_port, o.nat, o.nat_port);
+    };
+    if (!may_be_half_open(backend) || !has_room(core_, way.port)) return false;
+    if (nat_->find(p.hash, 0, is_it) != 0 || nat_->find(o.reply_hash, 0, has_port) != 0) return false;
+    const uint32_t reference = insert_keys(p.hash, o.reply_hash);
+    if (reference == 0) return false;
+    NatEntry<F> e{};
+    fill_nat_entry(core_, e, l3, l4, p.service, backend);
+    e.nat = o.nat;
+    e.nat_port = o.nat_port;
+    const NatDeltas deltas = deltas_of(e);
+    e.address_delta = deltas.address;
+    e.tcp_delta = deltas.tcp;
+    nat_->fill(reference, e);
+    nat_->link_half_open(reference);
+    count_flow(core_, e);
+    count_new_flow(core_, p.service, backend);
+    bump(core_.counters.nat_ports_used);
+    count_in(core_.counters, p.service, backend, p.ip_length);
+    rewrite<F>(l3, l4, e.nat, e.nat_port, e.backend_address, e.backend_port, e.address_delta, e.tcp_delta);
+    send_plain(core_, p.mbuf, l3, way.macs, way.port);
+    return true;
+  }
+
+  // Whether one flow more is within the limit, as far as that has been counted for this table.
+  bool may_be_half_open(uint16_t backend) const {
+    return nat_->ports_generation() == table_.generation() &&
+           nat_->half_open_count(backend) < nat_->half_open_limit();
+  }
+
+  // A free entry under both keys, or 0.
+  uint32_t insert_keys(uint64_t client_side, uint64_t backend_side) {
+    const uint32_t reference = nat_->allocate();
+    if (reference == 0) return 0;
+    if (nat_->insert_key(client_side, reference)) {
+      if (nat_->insert_key(backend_side, reference)) return reference;
+      nat_->erase_key(client_side, reference);
+    }
+    nat_->release(reference);
+    return 0;
+  }
+
+  WorkerCore& core_;
+  const Table& table_;
+  const PlainWay<F::Ip>* const ways_;
+  FlowTable<DsrEntry<F>>* const dsr_;
+  NatFlows<F>* const nat_;
+};
+
+}  // namespace portico
