@@ -39,6 +39,7 @@ void open(WorkerCore& core, NatFlows<F>& flows, Packet& p) {
   if (backend == kNone) return;
   NatEntry<F> entry{};
   fill_nat_entry(core, entry, p.l3, p.l4, p.service, backend);
+  entry.vitals = Vitals(FlowState::syn, true, core.now);
   if (!take_nat_port(core, flows, entry)) return reset_client(core, p, DropReason::nat_ports_exhausted);
   const NatDeltas deltas = deltas_of(entry);
   entry.address_delta = deltas.address;

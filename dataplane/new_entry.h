@@ -24,8 +24,8 @@ DsrEntry<F> make_dsr_entry(const WorkerCore& core, const uint8_t* l3, const uint
           Vitals(first, true, core.now)};
 }
 
-// Fills in an empty entry of a flow that begins with this SYN, but for NAT address and port and what follows
-// from them.
+// Fills in an empty entry of a flow that begins with this SYN, but for its vitals, NAT address and port and
+// what follows from those.
 template <typename F>
 void fill_nat_entry(const WorkerCore& core, NatEntry<F>& e, const uint8_t* l3, const uint8_t* l4,
                     uint16_t service, uint16_t backend) {
@@ -39,7 +39,6 @@ void fill_nat_entry(const WorkerCore& core, NatEntry<F>& e, const uint8_t* l3, c
   e.service = service;
   e.backend = backend;
   e.client_isn = tcp_sequence(l4);
-  e.vitals = Vitals(FlowState::syn, true, core.now);
 }
 
 // A flow more, for the gauges.

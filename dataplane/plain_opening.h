@@ -81,8 +81,15 @@ class PlainOpening {
       dsr_->release(reference);
       return false;
     }
-    const DsrEntry<F> e = make_dsr_entry<F>(core_, l3, l4, p.service, backend);
-    dsr_->fill(reference, e);
+    DsrEntry<F>& e = (*dsr_)[reference];
+    e.client = source_of<F>(l3);
+    e.vip = destination_of<F>(l3);
+    e.client_port = tcp_source_port(l4);
+    e.vip_port = tcp_destination_port(l4);
+    e.service = p.service;
+    e.backend = backend;
+    e.client_ack = tcp_sequence(l4);
+    begin_life(e);
     count_flow(core_, e);
     count_new_flow(core_, p.service, backend);
     count_in(core_.counters, p.service, backend, p.ip_length);
@@ -102,14 +109,14 @@ class PlainOpening {
     if (nat_->find(p.hash, 0, is_it) != 0 || nat_->find(o.reply_hash, 0, has_port) != 0) return false;
     const uint32_t reference = insert_keys(p.hash, o.reply_hash);
     if (reference == 0) return false;
-    NatEntry<F> e{};
+    NatEntry<F>& e = (*nat_)[reference];
     fill_nat_entry(core_, e, l3, l4, p.service, backend);
     e.nat = o.nat;
     e.nat_port = o.nat_port;
     const NatDeltas deltas = deltas_of(e);
     e.address_delta = deltas.address;
     e.tcp_delta = deltas.tcp;
-    nat_->fill(reference, e);
+    begin_life(e);
     nat_->link_half_open(reference);
     count_flow(core_, e);
     count_new_flow(core_, p.service, backend);
@@ -118,6 +125,15 @@ class PlainOpening {
     rewrite<F>(l3, l4, e.nat, e.nat_port, e.backend_address, e.backend_port, e.address_delta, e.tcp_delta);
     send_plain(core_, p.mbuf, l3, way.macs, way.port);
     return true;
+  }
+
+  // The state comes last, as in FlowTable::fill(), which copies: that waits until all stores before it are
+  // through. All other fields of a free entry but the first are zero.
+  template <typename Entry>
+  void begin_life(Entry& e) {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    e.vitals = Vitals(FlowState::syn, true, core_.now);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
   }
 
   // Whether one flow more is within the limit, as far as that has been counted for this table.
