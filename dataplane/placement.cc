@@ -258,4 +258,14 @@ std::vector<unsigned> allowed_cpus() {
   return cpus;
 }
 
+void allow_cpus(const std::vector<unsigned>& cpus) {
+  cpu_set_t* set = CPU_ALLOC(kMaxCpu + 1);
+  if (set == nullptr) return;
+  const size_t size = CPU_ALLOC_SIZE(kMaxCpu + 1);
+  CPU_ZERO_S(size, set);
+  for (const unsigned cpu : cpus) CPU_SET_S(cpu, size, set);
+  sched_setaffinity(0, size, set);
+  CPU_FREE(set);
+}
+
 }  // namespace portico

@@ -41,5 +41,7 @@ std::optional<std::vector<unsigned>> parse_cpu_list(const std::string& text);
 
 // CPUs in which the calling process may run now.
 std::vector<unsigned> allowed_cpus();
+// Lets the calling thread, and what it starts, run in these only, as far as the system allows.
+void allow_cpus(const std::vector<unsigned>& cpus);
 
 }  // namespace portico

@@ -14,6 +14,7 @@
 #include <filesystem>
 
 #include "contract/run_dir.h"
+#include "dataplane/placement.h"
 
 namespace portico {
 namespace {
@@ -77,7 +78,7 @@ std::string last_line(std::string text) {
 }  // namespace
 
 Upgrade::Upgrade(std::vector<std::string> arguments, const Options& options)
-    : arguments_(std::move(arguments)), options_(options) {
+    : arguments_(std::move(arguments)), options_(options), cpus_(allowed_cpus()) {
   std::error_code error;
   program_ = std::filesystem::read_symlink("/proc/self/exe", error);
 }
@@ -88,9 +89,13 @@ std::string Upgrade::request() {
     return std::string("cannot make a pipe: ") + std::strerror(errno);
   const FileHandle from(ends[0]);
   FileHandle to(ends[1]);
+  // A process starts on the CPUs of the thread that makes it.
+  const std::vector<unsigned> own = allowed_cpus();
+  allow_cpus(cpus_);
   const pid_t child = spawn(
       program_, {program_, "--dry-run", "--run-dir", options_.run_dir, "--file-prefix", options_.file_prefix},
       to.fd());
+  allow_cpus(own);
   to.close();
   if (child < 0) return program_ + ": cannot be started";
   int status = 0;
@@ -109,6 +114,7 @@ bool Upgrade::is_due(uint64_t now_ns) const {
 std::string Upgrade::replace() const {
   // Devices and locks must be free for the new program; libraries open some without O_CLOEXEC.
   syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
+  allow_cpus(cpus_);
   std::vector<std::string> arguments = arguments_;
   execv(program_.c_str(), pointers_to(arguments).data());
   return program_ + ": " + std::strerror(errno);

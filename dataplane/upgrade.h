@@ -19,7 +19,8 @@ inline constexpr uint64_t kUpgradeDelayNs = 50'000'000;
 
 class Upgrade {
  public:
-  // Remembers what runs, before an update of the file can change what /proc says. `arguments`: of main().
+  // Remembers what runs, before an update of the file can change what /proc says, and where it may run,
+  // before DPDK keeps the main thread from the workers' CPUs. `arguments`: of main().
   Upgrade(std::vector<std::string> arguments, const Options& options);
 
   // Tries the program, kTrialNs at most; empty: it is good, and is_due() will say so. Else what is wrong. Any
@@ -38,6 +39,7 @@ class Upgrade {
   std::string program_;
   std::vector<std::string> arguments_;
   const Options options_;
+  const std::vector<unsigned> cpus_;
   std::atomic<uint64_t> asked_ns_{0};  // CLOCK_MONOTONIC; 0: not asked. Relaxed
 };
 

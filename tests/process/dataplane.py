@@ -63,6 +63,20 @@ class Start(DataplaneTest):
         policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}
         self.assertEqual(policies, {os.SCHED_OTHER})
 
+    def test_an_upgrade_runs_on_the_cpus_of_before(self):
+        def cpus():
+            threads = (f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task"))
+            return sorted((Path(each, "comm").read_text(), sorted(os.sched_getaffinity(int(Path(each).name))))
+                          for each in threads)
+
+        dataplane = self.running(IN_MEMORY)
+        pid = dataplane.process.pid
+        before = cpus()
+        for starts in (2, 3):
+            self.assertNotIn("error", telemetry(self.set.run_dir, "/portico/upgrade"))
+            wait_for("a start anew", lambda starts=starts: dataplane.messages().count("forwarding:") == starts)
+            wait_for("the threads of before", lambda: cpus() == before)
+
     def test_two_instances_run_side_by_side(self):
         self.running(IN_MEMORY)
         other = Setting()
