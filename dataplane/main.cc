@@ -140,7 +140,6 @@ End serve(Signals& signals, const Running& r) {
 End run(const Options& options, Upgrade& upgrade) {
   // Before any thread, so that all inherit the mask.
   Signals signals;
-  StartPriority priority;
 
   // The feedback file's lock makes this the run directory's only dataplane.
   ensure_run_dir(options.run_dir);
@@ -151,6 +150,8 @@ End run(const Options& options, Upgrade& upgrade) {
                   [&report](uint64_t epoch, uint64_t generation) { report.set_pending(epoch, generation); });
   const auto snapshot = wait_for_table(options.run_dir, adopter, report, signals);
   if (snapshot == nullptr) return End::stop;
+  // Not earlier: a table may be long in coming, and many bad ones come first.
+  StartPriority priority;
   const StartPlan plan =
       make_start_plan(*snapshot, options, write_steering_object(*snapshot, options.run_dir));
   for (const std::string& warning : plan.placement.warnings) log_warning(warning);

@@ -23,8 +23,14 @@ void StartPriority::end() {
   raised_ = false;
   const sched_param none{.sched_priority = 0};
   std::error_code error;
-  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task", error))
-    sched_setscheduler(std::atoi(thread.path().filename().c_str()), SCHED_OTHER, &none);
+  // Until a pass finds nothing: a thread may start another while its own turn is still to come.
+  for (bool any = true; any;) {
+    any = false;
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task", error)) {
+      const int id = std::atoi(thread.path().filename().c_str());
+      any |= sched_getscheduler(id) == SCHED_RR && sched_setscheduler(id, SCHED_OTHER, &none) == 0;
+    }
+  }
 }
 
 }  // namespace portico

@@ -38,6 +38,7 @@ class Start(DataplaneTest):
         dataplane = self.set.start()
         dataplane.says("waiting for portico-control")
         self.assertEqual(feedback(self.set.run_dir)["state"], rig.STATE_WAITING)
+        self.assertEqual(os.sched_getscheduler(dataplane.process.pid), os.SCHED_OTHER)
         dataplane.adopted(self.set.publisher.publish(IN_MEMORY))
         self.assertEqual(feedback(self.set.run_dir)["state"], rig.STATE_RUNNING)
 
