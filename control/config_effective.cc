@@ -159,7 +159,7 @@ void write_backend(Writer& writer, const BackendConfig& backend, const std::stri
   if (!backend.check_addresses.empty()) {
     writer.open("check_addresses", path + "/check_addresses");
     for (const auto& [name, endpoint] : backend.check_addresses) {
-      writer.value(quote(name), format_endpoint(endpoint), path + "/check_addresses/" + name);
+      writer.value(quote(name), format_endpoint(endpoint), fmt::format("{}/check_addresses/{}", path, name));
     }
     writer.close();
   }

@@ -166,7 +166,7 @@ std::optional<Endpoint> parse_endpoint(std::string_view text, std::optional<uint
 }
 
 std::string format_endpoint(const Endpoint& endpoint) {
-  const std::string host = to_string(endpoint.address);
+  std::string host = to_string(endpoint.address);
   if (endpoint.port == 0) return host;
   return fmt::format("{}:{}", endpoint.address.is_v4() ? host : "[" + host + "]", endpoint.port);
 }

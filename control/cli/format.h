@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace portico::cli {
@@ -47,7 +48,7 @@ class Table {
 
   // One entry per column.
   explicit Table(std::vector<Align> columns, std::string gap = "  ")
-      : columns_(std::move(columns)), gap_(gap) {}
+      : columns_(std::move(columns)), gap_(std::move(gap)) {}
   // Control characters of the texts are shown as \xNN: no cell breaks a line or commands a terminal.
   void add(std::vector<Cell> row);
   // Each row on a line behind `indent`; no blanks at the ends of lines.

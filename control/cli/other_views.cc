@@ -23,7 +23,7 @@ std::string text_at(const json& object, const char* key) {
 }
 
 std::string client_text(const json& explanation) {
-  const std::string address = text_at(explanation, "client");
+  std::string address = text_at(explanation, "client");
   const auto port = explanation.find("client_port");
   if (port == explanation.end() || !port->is_number_unsigned() || *port == 0) return address;
   return fmt::format("{}:{}", address.find(':') == std::string::npos ? address : "[" + address + "]",
