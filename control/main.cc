@@ -12,7 +12,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +21,7 @@
 #include "control/api/api.h"
 #include "control/api/http_server.h"
 #include "control/config.h"
+#include "control/flow_tables.h"
 #include "control/service.h"
 
 namespace portico {
@@ -111,15 +111,6 @@ std::string alive_on(const std::string& run_dir) {
   return text;
 }
 
-// The dataplane's flow tables, which are kept on huge pages for its next start.
-void remove_flow_tables(const std::filesystem::path& run_dir) {
-  std::error_code error;
-  const auto place = std::filesystem::read_symlink(run_dir / kFlowTablesLink, error);
-  // Whatever else somebody linked there is not ours.
-  if (!error && place.filename().string().starts_with("portico-")) std::filesystem::remove_all(place, error);
-  std::filesystem::remove(run_dir / kFlowTablesLink, error);
-}
-
 int clean_up(const Config& config, const std::string& run_dir, bool force) {
   const std::string alive = alive_on(run_dir);
   if (!alive.empty() && !force) {
@@ -133,7 +124,9 @@ int clean_up(const Config& config, const std::string& run_dir, bool force) {
     std::fprintf(stderr, "portico-control: %s\n", error->c_str());
     return 1;
   }
-  remove_flow_tables(run_dir);
+  // Kept for the dataplane's next start.
+  if (const auto left = remove_flow_tables(run_dir); !left.empty())
+    std::fprintf(stderr, "portico-control: %s\n", left.c_str());
   return 0;
 }
 
