@@ -37,8 +37,9 @@ mnl_socket* open_socket(uint32_t groups) {
   }
   const int fd = mnl_socket_get_fd(socket);
   if (groups == 0) {
-    // The kernel answers within the call; should it ever not, control must not stand still for good.
-    const timeval patience{.tv_sec = 10, .tv_usec = 0};
+    // The answer, or a dump's first part, is there when sending returns: only a lost one is waited for, and
+    // control's one loop, with its heartbeat and checks, stands still meanwhile.
+    const timeval patience{.tv_sec = 0, .tv_usec = 500'000};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   } else {
     // Beyond net.core.rmem_max where we may; what does not fit is lost and read anew.
