@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -160,8 +161,12 @@ void check_credentials(ConfigReader& reader, const std::string& directory, const
   }
 }
 
-// Addresses that are the host's and not Portico's, and where: "192.0.2.9/24 on eth0".
-using OwnAddresses = std::map<Address, std::string>;
+// An address that is the host's and not Portico's.
+struct OwnAddress {
+  std::string where;    // "192.0.2.9/24 on eth0"
+  bool is_sure = true;  // false: the kernel does not tell who installed it; it may be Portico's
+};
+using OwnAddresses = std::map<Address, OwnAddress>;
 
 OwnAddresses own_addresses(ConfigReader& reader) {
   OwnAddresses own;
@@ -171,10 +176,15 @@ OwnAddresses own_addresses(ConfigReader& reader) {
   if (error != 0)
     reader.warning({}, fmt::format("the kernel does not tell this host's addresses ({}): none is compared",
                                    std::strerror(error)));
+  utsname kernel{};
+  uname(&kernel);
+  const bool tells_protocol = tells_address_protocol(all, kernel.release);
   for (const HostAddress& one : all) {
-    if (is_installed_by_portico(one)) continue;
-    own.emplace(one.address,
-                fmt::format("{}/{} on {}", to_string(one.address), one.length, interface_name(one.ifindex)));
+    const AddressOwner owner = owner_of(one, tells_protocol);
+    if (owner == AddressOwner::portico) continue;
+    own.emplace(one.address, OwnAddress{fmt::format("{}/{} on {}", to_string(one.address), one.length,
+                                                    interface_name(one.ifindex)),
+                                        owner == AddressOwner::others});
   }
   return own;
 }
@@ -185,7 +195,11 @@ void check_own_addresses(ConfigReader& reader, const Config& config) {
   const OwnAddresses own = own_addresses(reader);
   const auto complain = [&](const std::string& path, const Address& address, const char* text) {
     const auto found = own.find(address);
-    if (found != own.end()) reader.error(reader.mark(path), fmt::format(fmt::runtime(text), found->second));
+    if (found == own.end()) return;
+    const std::string what = fmt::format(fmt::runtime(text), found->second.where);
+    if (found->second.is_sure) return reader.error(reader.mark(path), what);
+    reader.warning(reader.mark(path),
+                   what + "; if control installed it, all is well: this kernel does not tell");
   };
   for (size_t i = 0; i < config.nat.addresses.size(); ++i)
     complain(fmt::format("nat/addresses/#{}", i), config.nat.addresses[i],

@@ -8,7 +8,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstring>
+#include <utility>
 
 #include "contract/run_dir.h"
 
@@ -36,6 +39,16 @@ InterfaceFacts interface_facts(const std::string& interface) {
 std::string interface_name(int ifindex) {
   char name[IF_NAMESIZE] = "";
   return if_indextoname(static_cast<unsigned>(ifindex), name) != nullptr ? name : "";
+}
+
+bool tells_address_protocol(std::span<const HostAddress> addresses, std::string_view release) {
+  constexpr std::pair kFirst{5u, 18u};
+  std::pair version{0u, 0u};
+  const char* end = release.data() + release.size();
+  const auto major = std::from_chars(release.data(), end, version.first);
+  if (major.ptr != end && *major.ptr == '.') std::from_chars(major.ptr + 1, end, version.second);
+  return version >= kFirst || std::any_of(addresses.begin(), addresses.end(),
+                                          [](const HostAddress& one) { return one.protocol != 0; });
 }
 
 int read_host_addresses(NetlinkSocket& socket, std::vector<HostAddress>& result) {

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "contract/address.h"
@@ -39,6 +41,18 @@ inline constexpr uint32_t kAddressProtocols = 0x7f;
 constexpr bool is_installed_by_portico(const HostAddress& address) {
   return address.protocol >= kFirstAddressProtocol &&
          address.protocol < kFirstAddressProtocol + kAddressProtocols;
+}
+
+// Whether the kernel says who installed an address: `release` is uname(2)'s, or one of the addresses has a
+// protocol (some distributors brought it to earlier kernels).
+bool tells_address_protocol(std::span<const HostAddress> addresses, std::string_view release);
+
+// Who an address belongs to. Without a protocol, one that is as long as Portico's may be of it.
+enum class AddressOwner { portico, perhaps_portico, others };
+constexpr AddressOwner owner_of(const HostAddress& address, bool tells_protocol) {
+  if (is_installed_by_portico(address)) return AddressOwner::portico;
+  const bool is_host_long = address.length == (address.address.is_v4() ? 32 : 128);
+  return is_host_long && !tells_protocol ? AddressOwner::perhaps_portico : AddressOwner::others;
 }
 
 // Appends all addresses of the host. 0, or an errno.
