@@ -54,6 +54,12 @@ class DataplaneWatch {
   // Whether a living process may have flows, and feedback() says which.
   bool may_hold_flows() const { return result_.ok() && result_.writer_alive; }
 
+  // Whether a living process is past its wait for a first table: it forwards, by a table of ours or of
+  // another control before.
+  bool serves() const {
+    return may_hold_flows() && DataplaneState{feedback_->header.state} == DataplaneState::running;
+  }
+
   // The names of the ports that a living dataplane holds, by index; empty: none runs or it has none yet.
   std::vector<std::string> ports() const;
 

@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <utility>
+
 #include "control/service_impl.h"
 #include "control/status.h"
 
@@ -94,12 +96,11 @@ void Service::Impl::start(const ConfigResult& loaded) {
   hold_back_first_table();
   publish();
   if (!publish_error.empty()) throw std::runtime_error(publish_error);
-  note_applied();
   start_loop();
 }
 
 ReloadResult Service::Impl::reload() {
-  ReloadResult result{load_config(options.config_path, /*check_system=*/true), {}};
+  ReloadResult result{load_config(options.config_path, /*check_system=*/true), {}, {}};
   if (!result.read.config) {
     spdlog::error("configuration not applied:\n{}", format_messages(result.read, options.config_path));
     return result;
@@ -116,18 +117,20 @@ ReloadResult Service::Impl::reload() {
   const std::string effective_before = effective;
   if (const auto error = apply(*result.read.config, result.read.effective)) return refuse(*error);
   ++config_version;
+  const int64_t loaded_before = std::exchange(loaded_ms, static_cast<int64_t>(realtime_ns() / 1'000'000));
   publish();
   if (!publish_error.empty()) {
     --config_version;
+    loaded_ms = loaded_before;
     std::string text = publish_error;
     // Guard, addresses and checks follow the table that stays.
     if (const auto error = apply(before, effective_before)) text += "; and " + *error;
     return refuse(std::move(text));
   }
-  loaded_ms = static_cast<int64_t>(realtime_ns() / 1'000'000);
-  note_applied();
   config_warnings = warnings_of(result.read);
-  spdlog::info("configuration {} applied", config_version);
+  result.waits_for = waits_for();
+  spdlog::info("configuration {} applied{}{}", config_version, result.waits_for.empty() ? "" : "; ",
+               result.waits_for);
   return result;
 }
 
@@ -135,7 +138,8 @@ CommandResult Service::Impl::set_admin(const std::string& pool, const std::strin
                                        bool force) {
   using Kind = CommandResult::Kind;
   const auto failed = [](Kind kind, std::string text, std::string remedy) {
-    return CommandResult{.kind = kind, .pool = {}, .text = std::move(text), .remedy = std::move(remedy)};
+    return CommandResult{
+        .kind = kind, .pool = {}, .text = std::move(text), .remedy = std::move(remedy), .waits_for = {}};
   };
   std::vector<const PoolConfig*> found;
   for (const auto& candidate : config.pools)
@@ -161,7 +165,7 @@ CommandResult Service::Impl::set_admin(const std::string& pool, const std::strin
   all_changed = true;
   publish();
   if (!publish_error.empty()) return failed(Kind::failed, publish_error, "it is tried again every second");
-  return {.kind = Kind::done, .pool = in, .text = {}, .remedy = {}};
+  return {.kind = Kind::done, .pool = in, .text = {}, .remedy = {}, .waits_for = waits_for()};
 }
 
 StatusView Service::Impl::view() const {
@@ -179,7 +183,7 @@ StatusView Service::Impl::view() const {
                   .warnings = config_warnings};
   view.warnings.insert(view.warnings.end(), routing_warnings.begin(), routing_warnings.end());
   view.warnings.insert(view.warnings.end(), placement_warnings.begin(), placement_warnings.end());
-  if (held_until_ns) view.warnings.push_back("the first table waits for the first results of the checks");
+  if (auto text = waits_for(); !text.empty()) view.warnings.push_back(std::move(text));
   for (const auto* text : {&storage_warning, &host_warning, &publish_error, &table_error})
     if (!text->empty()) view.warnings.push_back(*text);
   return view;

@@ -32,12 +32,14 @@ struct CommandResult {
   Kind kind = Kind::done;
   std::string pool;          // done: the backend's
   std::string text, remedy;  // else: why not, and what to do
+  std::string waits_for;     // done: why no table has it yet; empty: it is published
 };
 
 // What came of reading the configuration anew.
 struct ReloadResult {
-  ConfigResult read;    // without a config: nothing was changed
-  std::string failure;  // the file is good, but this kept it from being applied; empty: the file has errors
+  ConfigResult read;      // without a config: nothing was changed
+  std::string failure;    // the file is good, but this kept it from being applied; empty: the file has errors
+  std::string waits_for;  // applied: why no table has it yet; empty: it is published
 };
 
 class Service {

@@ -138,7 +138,10 @@ void Service::Impl::recover_version(const std::string& effective_text) {
   loaded_ms = is_same ? when_ms : started_ms;
 }
 
+// Once a table with it is published.
 void Service::Impl::note_applied() {
+  if (noted_version == config_version) return;
+  noted_version = config_version;
   const std::string text = std::to_string(config_version) + " " + std::to_string(hash_of(effective)) + " " +
                            std::to_string(loaded_ms) + "\n";
   const auto error = write_atomically(state_dir + "/applied", text);
@@ -287,10 +290,11 @@ void Service::Impl::schedule_publish() {
   });
 }
 
-// Nobody is served yet: better a table a moment later than one that sends connections to dead backends. By
+// While nobody is served: better a table a moment later than one that sends connections to dead backends. By
 // then each check has a result, or has been silent for its timeout.
 void Service::Impl::hold_back_first_table() {
-  if (publisher->recovered()) return;
+  // A dataplane that forwards by a table that was lost since needs to hear of failures at once.
+  if (publisher->recovered() || watch.serves()) return;
   Milliseconds longest{0};
   for (const PoolConfig& pool : config.pools)
     for (const CheckConfig& check : pool.checks)
@@ -315,6 +319,11 @@ bool Service::Impl::is_held_back() {
   return false;
 }
 
+// Why what an operator asked for is not in use yet; "" if it is.
+std::string Service::Impl::waits_for() const {
+  return held_until_ns ? "the first table waits for the first results of the checks" : "";
+}
+
 void Service::Impl::publish() {
   publish_scheduled = false;
   if (is_held_back()) return;
@@ -333,6 +342,7 @@ void Service::Impl::publish() {
     ids.published(generation, content);
     publish_error.clear();
     published_hash = hash;
+    note_applied();
     spdlog::debug("published table {}: {} new blocks, {} bytes", generation, publisher->last_written().blocks,
                   publisher->last_written().bytes);
   } catch (const std::exception& e) {

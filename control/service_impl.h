@@ -63,6 +63,7 @@ struct Service::Impl {
   void publish();
   void hold_back_first_table();
   bool is_held_back();
+  std::string waits_for() const;
   BuildInput build_input();
   void follow_routing();
   void follow_addresses();
@@ -89,6 +90,7 @@ struct Service::Impl {
   std::string effective;
   std::vector<std::string> interfaces;  // of dataplane.ports, by index
   uint64_t config_version = 0;
+  uint64_t noted_version = 0;  // what `applied` in the state directory says; 0: nothing written yet
   int64_t loaded_ms = 0, started_ms = 0;
 
   std::unique_ptr<Publisher> publisher;

@@ -162,6 +162,7 @@ ApiResponse Api::reload() {
   json body = {{"path", view.config_path}, {"messages", messages_json(result.read)}};
   if (result.read.config) {
     body["config_version"] = view.config_version;
+    if (!result.waits_for.empty()) body["waits_for"] = result.waits_for;
     return json_response(200, body);
   }
   const bool is_bad_file = result.failure.empty();
@@ -191,10 +192,12 @@ ApiResponse Api::post_backend(const ApiRequest& request) {
                           .why = body->why},
                          body->force);
   if (result.kind != CommandResult::Kind::done) return command_error(result);
-  return json_response(200, {{"pool", result.pool},
-                             {"backend", path->backend},
-                             {"admin", to_string(*admin)},
-                             {"flows", flows_of(service_.view(), result.pool, path->backend)}});
+  json answer = {{"pool", result.pool},
+                 {"backend", path->backend},
+                 {"admin", to_string(*admin)},
+                 {"flows", flows_of(service_.view(), result.pool, path->backend)}};
+  if (!result.waits_for.empty()) answer["waits_for"] = result.waits_for;
+  return json_response(200, answer);
 }
 
 }  // namespace portico

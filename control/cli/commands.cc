@@ -124,10 +124,17 @@ int show_drops(const Context& context, bool all) {
                      [&](const json& drops) { return Shown{drops_text(drops, all, context.style)}; });
 }
 
+// Of a change that no table has yet.
+std::string waits_text(const json& answer) {
+  const std::string waits_for = answer.value("waits_for", "");
+  return waits_for.empty() ? "" : "! not in force yet: " + waits_for + "\n";
+}
+
 int reload(const Context& context) {
   return with_answer(context, ApiClient(context.run_dir).post("/v1/reload", ""), [](const json& answer) {
     return Shown{messages_text(answer) +
-                 fmt::format("configuration {} is in use\n", answer.value("config_version", 0))};
+                 fmt::format("configuration {} is in use\n", answer.value("config_version", 0)) +
+                 waits_text(answer)};
   });
 }
 
@@ -209,7 +216,8 @@ int change_backend(const Context& context, const std::string& verb, const std::s
                               : admin == "drained" ? "is drained: new connections go elsewhere" + left
                                                    : "is held: nothing new goes there" + left;
     return Shown{
-        fmt::format("{} of pool {} {}\n", answer.value("backend", name), answer.value("pool", pool), words)};
+        fmt::format("{} of pool {} {}\n", answer.value("backend", name), answer.value("pool", pool), words) +
+        waits_text(answer)};
   });
 }
 

@@ -206,6 +206,30 @@ class ControlTest(unittest.TestCase):
             with Inside(Backend.network):
                 run("ip", "link", "set", "eth1", "up")
 
+    def test_a_change_before_the_first_table_says_that_it_waits(self):
+        # A check without an answer holds the first table back for as long as that is allowed.
+        with open(self.config, "w") as f:
+            f.write(CONFIG.format(backends=TWO).replace("fast_interval: 20ms", "fast_interval: 20ms, timeout: 1m")
+                    .replace("interval: 100ms", "interval: 1m"))
+        with Inside(Backend.network):
+            run("ip", "link", "set", "eth1", "down")
+        try:
+            self.start()
+            reloaded = self.post("/v1/reload")
+            drained = self.post("/v1/backends/portals/portal-1/drain")
+            self.assertEqual(self.status()["table"]["published"], 0)
+            for status, answer in reloaded, drained:
+                self.assertEqual(status, 200, answer)
+                self.assertIn("first table", answer.get("waits_for", ""), answer)
+            self.assertFalse(os.path.exists(self.run_dir + "/applied"), "what no table has is not applied")
+            self.wait(lambda: self.status()["table"]["published"] > 0, "a table")
+            self.wait(lambda: os.path.exists(self.run_dir + "/applied"), "the note of what is applied")
+            status, answer = self.post("/v1/backends/portals/portal-1/resume")
+            self.assertEqual((status, "waits_for" in answer), (200, False), answer)
+        finally:
+            with Inside(Backend.network):
+                run("ip", "link", "set", "eth1", "up")
+
     def addresses(self, device):
         return run("ip", "addr", "show", "dev", device)
 

@@ -44,6 +44,21 @@ class Watch : public testing::Test {
   std::vector<std::string> errors_;
 };
 
+// Control's first table may wait for its checks until the dataplane serves, not then.
+TEST_F(Watch, ADataplaneServesOnceItIsPastItsWaitForATable) {
+  EXPECT_FALSE(watch_->serves());
+  for (const DataplaneState state :
+       {DataplaneState::starting, DataplaneState::waiting_for_table, DataplaneState::stopping}) {
+    report([state](Feedback& f) { f.header.state = static_cast<uint32_t>(state); });
+    EXPECT_FALSE(watch_->serves()) << to_string(state);
+  }
+  report([](Feedback& f) { f.header.table_epoch = kEpoch - 1; });
+  EXPECT_TRUE(watch_->serves()) << "by the table of a control before";
+  writer_.reset();
+  watch_->poll(kEpoch, 9, monotonic_ns());
+  EXPECT_FALSE(watch_->serves());
+}
+
 TEST_F(Watch, ATableRefusedForItsPortsIsRefused) {
   report([](Feedback& f) {
     f.header.adopted_generation = 8;
