@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// While the dataplane starts with a table that it can use, nothing is forwarded: for these 100 ms of processor
-// time it goes before what else runs on the machine.
+// While the dataplane starts with a table that it can use, nothing is forwarded: for these 100 ms of
+// processor time it goes before what else runs on the machine.
 #pragma once
 
 namespace portico {
