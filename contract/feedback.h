@@ -57,8 +57,13 @@ struct WorkerFeedback {
   uint64_t nat_ports_used;  // gauge
   uint64_t sleeps;          // times `idle: adaptive` slept
   uint32_t cpu;
-  uint32_t reserved0;
-  uint64_t reserved[4];
+  // Gauges. Each backend endpoint (address and port) has all NAT ports of its family that the worker owns; of
+  // the endpoint that uses the largest part of them: the backend's id (kNone: no endpoint uses any), how many
+  // it uses, and how many there are (0: the worker has none).
+  uint32_t nat_fullest_backend;
+  uint64_t nat_fullest_used;
+  uint64_t nat_fullest_ports;
+  uint64_t reserved[2];
 };
 static_assert(sizeof(WorkerFeedback) == 128);
 

@@ -117,6 +117,7 @@ constexpr uint64_t feedback_struct_hash() {
 #define F(field) PORTICO_FIELD(WorkerFeedback, field)
   PORTICO_STRUCT(WorkerFeedback) F(heartbeat_ns) F(acked_generation) F(busy_cycles) F(total_cycles)
     F(rx_packets) F(tx_packets) F(handed_over) F(flows) F(flow_capacity) F(nat_ports_used) F(sleeps) F(cpu)
+    F(nat_fullest_backend) F(nat_fullest_used) F(nat_fullest_ports)
 #undef F
 #define F(field) PORTICO_FIELD(ServiceFeedback, field)
   PORTICO_STRUCT(ServiceFeedback) F(flows) F(new_flows) F(packets_in) F(bytes_in) F(packets_out)

@@ -2,39 +2,32 @@
 #include "control/nat_use.h"
 
 #include <algorithm>
+#include <span>
 
 namespace portico {
 namespace {
 
-// NAT ports of one endpoint of the pool's backends; of the scarcer family if services lead there from both.
-uint64_t ports_of_endpoint(const Config& config, const PoolConfig& pool) {
-  const uint64_t per_address = config.nat.last_port - config.nat.first_port + 1u;
-  uint64_t v4 = 0, v6 = 0;
-  for (const Address& address : config.nat.addresses) (address.is_v4() ? v4 : v6) += per_address;
-  bool uses_v4 = false, uses_v6 = false;
-  for (const auto& service : config.services) {
-    if (service.pool != pool.name || service.mode != Mode::nat) continue;
-    for (const auto& listen : service.listen) (listen.address.is_v4() ? uses_v4 : uses_v6) = true;
-  }
-  if (uses_v4 && uses_v6) return std::min(v4, v6);
-  return uses_v4 ? v4 : uses_v6 ? v6 : 0;
+std::string name_of_backend(const Config& config, const Ids& ids, uint32_t id) {
+  for (const auto& pool : config.pools)
+    for (const auto& backend : pool.backends)
+      if (id != kNone && ids.backend(pool.name, backend) == id) return pool.name + "/" + backend.name;
+  return {};
 }
 
 }  // namespace
 
 NatUse nat_use(const Config& config, const Ids& ids, const Feedback& feedback) {
-  NatUse fullest;
-  for (const auto& pool : config.pools) {
-    const uint64_t total = ports_of_endpoint(config, pool);
-    for (const auto& backend : pool.backends) {
-      const uint16_t id = ids.backend(pool.name, backend);
-      if (id == kNone || total == 0) continue;
-      const uint64_t used = std::min(feedback.backends[id].flows, total);
-      if (fullest.total == 0 || used * fullest.total > fullest.used * total)
-        fullest = {used, total, pool.name + "/" + backend.name};
-    }
+  const uint32_t workers = std::min(feedback.header.worker_count, kMaxWorkers);
+  const WorkerFeedback* fullest = nullptr;
+  for (const WorkerFeedback& worker : std::span(feedback.workers).first(workers)) {
+    if (worker.nat_fullest_ports == 0) continue;
+    if (fullest == nullptr || worker.nat_fullest_used * fullest->nat_fullest_ports >
+                                  fullest->nat_fullest_used * worker.nat_fullest_ports)
+      fullest = &worker;
   }
-  return fullest;
+  if (fullest == nullptr) return {};
+  return {fullest->nat_fullest_used, fullest->nat_fullest_ports,
+          name_of_backend(config, ids, fullest->nat_fullest_backend)};
 }
 
 }  // namespace portico

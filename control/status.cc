@@ -47,7 +47,9 @@ json workers_json(const StatusView& view) {
                        {"busy", rounded(view.watch.busy(i).value())},
                        {"generation", worker.acked_generation},
                        {"flows", worker.flows},
-                       {"flow_capacity", worker.flow_capacity}});
+                       {"flow_capacity", worker.flow_capacity},
+                       {"nat_fullest_used", worker.nat_fullest_used},
+                       {"nat_fullest_ports", worker.nat_fullest_ports}});
   }
   return workers;
 }

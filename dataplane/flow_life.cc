@@ -113,6 +113,7 @@ uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& en
   if (entry.vitals.state() == FlowState::syn) flows.link_half_open(reference);
   count_flow(core, entry);
   bump(core.counters.nat_ports_used);
+  flows.use().add(entry.backend, entry.backend_port);
   return reference;
 }
 
@@ -130,6 +131,7 @@ void erase_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
   const NatEntry<F>& entry = flows[reference];
   uncount_flow(core, entry);
   lower(core.counters.nat_ports_used);
+  flows.use().remove(entry.backend, entry.backend_port);
   flows.erase_key(hash_of_client_side(core, entry), reference);
   flows.erase_key(hash_of_backend_side(core, entry), reference);
   flows.release(reference);
@@ -167,6 +169,7 @@ std::optional<FlowLoss> index_flow(WorkerCore& core, NatFlows<F>& flows, const F
   }
   count_flow(core, entry);
   bump(core.counters.nat_ports_used);
+  flows.use().add(entry.backend, entry.backend_port);
   return std::nullopt;
 }
 

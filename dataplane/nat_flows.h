@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "contract/limits.h"
+#include "dataplane/endpoint_use.h"
 #include "dataplane/flow_table.h"
 #include "dataplane/table.h"
 
@@ -81,6 +82,10 @@ class NatFlows : public FlowTable<NatEntry<F>> {
     ports_generation_ = generation;
   }
 
+  // Kept by insert_flow and erase_flow.
+  EndpointUse& use() { return use_; }
+  const EndpointUse& use() const { return use_; }
+
   // Where the search for a free port of a NAT address goes on, modulo its ports.
   uint32_t& cursor(uint16_t nat) { return cursors_[nat]; }
 
@@ -89,6 +94,7 @@ class NatFlows : public FlowTable<NatEntry<F>> {
     uint32_t oldest = 0, newest = 0, count = 0;
   };
   std::vector<List> half_open_;
+  EndpointUse use_;
   uint32_t half_open_limit_ = 1;
   uint64_t ports_generation_ = 0;
   std::array<uint32_t, kMaxNatAddresses> cursors_{};

@@ -12,8 +12,8 @@
 namespace portico {
 namespace {
 
-// Drivers answer these by system calls; ten times a second is enough for people.
-constexpr uint32_t kTurnsPerPortRead = 10;
+// What costs system calls of drivers, or a long look: ten times a second is enough for people.
+constexpr uint32_t kTurnsPerSlowRead = 10;
 // A resolve request that nobody repeats is over.
 constexpr uint64_t kResolveLifeNs = 10'000'000'000;
 
@@ -99,7 +99,7 @@ void Report::write(DataplaneState state, Adoption& adoption, const std::vector<W
   for (ResolveRequest& request : sum.resolve) {
     if (request.requested_ns != 0 && now_ns - request.requested_ns > kResolveLifeNs) request = {};
   }
-  if (turns_++ % kTurnsPerPortRead == 0) {
+  if (turns_++ % kTurnsPerSlowRead == 0) {
     for (size_t i = 0; i < ports.list().size(); ++i) sum.ports[i] = ports.feedback(i);
     extra_.steering = steering.stats();
   }
@@ -144,6 +144,12 @@ void Report::gather_worker(uint32_t index, WorkerThread& worker, uint64_t now_ns
   out.flows = load_counter(counters.flows);
   out.flow_capacity = load_counter(counters.flow_capacity);
   out.nat_ports_used = load_counter(counters.nat_ports_used);
+  if (table != nullptr && turns_ % kTurnsPerSlowRead == 0) {
+    const NatFullest fullest = worker.worker().nat_fullest(*table);
+    out.nat_fullest_backend = fullest.backend;
+    out.nat_fullest_used = fullest.used;
+    out.nat_fullest_ports = fullest.ports;
+  }
   out.cpu = static_cast<uint32_t>(std::max(worker.cpu(), 0));
   gather_counters(counters);
   gather_resolve(worker.worker().resolve_queue(), now_ns);

@@ -137,6 +137,9 @@ void answer_workers(Telemetry& telemetry, std::string_view parameters, Telemetry
         object.add("flows", worker.flows);
         object.add("flow_capacity", worker.flow_capacity);
         object.add("nat_ports_used", worker.nat_ports_used);
+        object.add("nat_fullest_backend", worker.nat_fullest_backend);
+        object.add("nat_fullest_used", worker.nat_fullest_used);
+        object.add("nat_fullest_ports", worker.nat_fullest_ports);
         object.add("sleeps", worker.sleeps);
       });
     });

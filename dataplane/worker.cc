@@ -122,6 +122,18 @@ void list_family(const WorkerCore& core, std::vector<MovedFlows::Place>& places)
   list_table(core, core.set<F>().nat_owner.get(), places);
 }
 
+template <typename F>
+void add_fullest(const WorkerCore& core, const Table& table, NatFullest& fullest) {
+  const auto* const flows = core.set<F>().nat.load(std::memory_order_acquire);
+  if (flows == nullptr || !table.uses(Mode::nat, F::kFamily)) return;
+  uint64_t ports = 0;
+  for (const uint16_t nat : table.nat_of(F::kFamily))
+    ports += port_share(table.nat()[nat], core.config.index, core.config.worker_count).count;
+  const EndpointUse::Fullest found = flows->use().fullest();
+  if (fullest.ports == 0 || found.flows * fullest.ports > fullest.used * ports)
+    fullest = {found.backend, found.flows, ports};
+}
+
 }  // namespace
 
 WorkerCore::WorkerCore(const WorkerConfig& c)
@@ -186,6 +198,13 @@ void Worker::count_drops(DropReason reason, uint32_t n) {
 
 const WorkerCounters& Worker::counters() const {
   return core_->counters;
+}
+
+NatFullest Worker::nat_fullest(const Table& table) const {
+  NatFullest fullest;
+  add_fullest<V4>(*core_, table, fullest);
+  add_fullest<V6>(*core_, table, fullest);
+  return fullest;
 }
 
 ResolveQueue& Worker::resolve_queue() {

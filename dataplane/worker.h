@@ -95,6 +95,12 @@ struct WorkerConfig {
   rte_mempool* pool = nullptr;  // for packets that answer nothing (sweeps); data room >= 256 bytes
 };
 
+// See WorkerFeedback::nat_fullest_backend.
+struct NatFullest {
+  uint16_t backend = kNone;
+  uint64_t used = 0, ports = 0;
+};
+
 struct WorkerCore;
 
 class Worker {
@@ -133,6 +139,8 @@ class Worker {
 
   // Readable from any thread through load_counter.
   const WorkerCounters& counters() const;
+  // Any thread; `table` is one that lives. Looks through 64 KiB per family: not for every turn.
+  NatFullest nat_fullest(const Table& table) const;
   // The main thread takes requests out of it.
   ResolveQueue& resolve_queue();
 

@@ -69,7 +69,12 @@ const std::vector<Field<WorkerFeedback>> kWorkerFields = {
     {"portico_worker_flows", "Flows in the worker's table.", kGauge, &WorkerFeedback::flows},
     {"portico_worker_flow_capacity", "Flows that the worker's table holds.", kGauge,
      &WorkerFeedback::flow_capacity},
-    {"portico_worker_nat_ports_used", "NAT ports in use.", kGauge, &WorkerFeedback::nat_ports_used},
+    {"portico_worker_nat_ports_used", "NAT ports in use, over all backends.", kGauge,
+     &WorkerFeedback::nat_ports_used},
+    {"portico_worker_nat_fullest_ports_used", "NAT ports that the fullest backend endpoint uses.", kGauge,
+     &WorkerFeedback::nat_fullest_used},
+    {"portico_worker_nat_fullest_ports", "NAT ports that the worker has for that endpoint.", kGauge,
+     &WorkerFeedback::nat_fullest_ports},
     {"portico_worker_table_generation", "The table generation that the worker uses.", kGauge,
      &WorkerFeedback::acked_generation},
 };
@@ -204,6 +209,8 @@ void add_dataplane(const StatusView& view, Writer& out) {
     const Labels labels = {{"worker", std::to_string(i)}};
     out.add_record(kWorkerFields, worker, labels);
     out.add("portico_worker_cpu", "The CPU that the worker runs on.", kGauge, worker.cpu, labels);
+    out.add("portico_worker_nat_fullest_backend", "Id of that endpoint's backend; 65535: none.", kGauge,
+            worker.nat_fullest_backend, labels);
     out.add("portico_worker_heartbeat_age_seconds", "Time since the worker's last heartbeat.", kGauge,
             worker.heartbeat_ns < now ? seconds(now - worker.heartbeat_ns) : 0, labels);
   }

@@ -11,55 +11,62 @@ namespace {
 class NatUseTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    config_.nat.addresses = {*Address::parse("198.18.0.20"), *Address::parse("198.18.0.21"),
-                             *Address::parse("2001:db8::20")};
-    config_.nat.first_port = 1001;
-    config_.nat.last_port = 2000;
+    config_.nat.addresses = {*Address::parse("198.18.0.20")};
     PoolConfig pool{.name = "portals"};
     for (int i = 1; i <= 2; ++i) {
       BackendConfig backend;
       backend.name = "portal-" + std::to_string(i);
       backend.v4 = Address::parse("198.18.1." + std::to_string(i));
-      backend.v6 = Address::parse("2001:db8:1::" + std::to_string(i));
       pool.backends.push_back(backend);
     }
     config_.pools.push_back(pool);
-    config_.services.push_back(
-        {.name = "web", .listen = {{*Address::parse("198.18.0.10"), 80}}, .pool = "portals"});
-  }
-  NatUse use(uint64_t first, uint64_t second) {
     EXPECT_EQ(ids_.sync(config_), std::nullopt);
-    feedback_->backends[ids_.backend("portals", config_.pools[0].backends[0])].flows = first;
-    feedback_->backends[ids_.backend("portals", config_.pools[0].backends[1])].flows = second;
-    return nat_use(config_, ids_, *feedback_);
+    feedback_->header.worker_count = 2;
   }
+  // What a worker says of portal-1 or portal-2; another number: of a backend that is not configured.
+  void say(size_t worker, size_t backend, uint64_t used, uint64_t ports) {
+    const auto& backends = config_.pools[0].backends;
+    WorkerFeedback& out = feedback_->workers[worker];
+    out.nat_fullest_backend =
+        backend - 1 < backends.size() ? ids_.backend("portals", backends[backend - 1]) : 4000;
+    out.nat_fullest_used = used;
+    out.nat_fullest_ports = ports;
+  }
+  NatUse use() { return nat_use(config_, ids_, *feedback_); }
 
   Config config_;
   Ids ids_;
   std::unique_ptr<Feedback> feedback_ = std::make_unique<Feedback>();
 };
 
-TEST_F(NatUseTest, IsThatOfTheFullestBackendNotTheirSum) {
-  const NatUse result = use(500, 510);
-  EXPECT_EQ(result.used, 510u);
-  EXPECT_EQ(result.total, 2000u) << "two IPv4 addresses; the IPv6 one is of no use here";
-  EXPECT_EQ(result.backend, "portals/portal-2");
+TEST_F(NatUseTest, IsThatOfTheWorkerThatRefusesFirst) {
+  say(0, 1, 500, 1000);
+  say(1, 2, 400, 500);
+  EXPECT_EQ(use().used, 400u);
+  EXPECT_EQ(use().total, 500u);
+  EXPECT_EQ(use().backend, "portals/portal-2");
 }
 
-TEST_F(NatUseTest, NeverExceedsAll) {
-  const NatUse result = use(9000, 10);
-  EXPECT_EQ(result.used, 2000u);
-  EXPECT_EQ(result.backend, "portals/portal-1");
+TEST_F(NatUseTest, IsZeroOfThePortsThereAreWhileNobodyUsesAny) {
+  say(0, 9, 0, 1000);
+  feedback_->workers[0].nat_fullest_backend = kNone;
+  EXPECT_EQ(use().used, 0u);
+  EXPECT_EQ(use().total, 1000u);
+  EXPECT_EQ(use().backend, "");
 }
 
-TEST_F(NatUseTest, MeasuresByTheScarcerFamily) {
-  config_.services[0].listen.push_back({*Address::parse("2001:db8::10"), 80});
-  EXPECT_EQ(use(10, 20).total, 1000u);
+TEST_F(NatUseTest, ABackendThatLeftHasNoName) {
+  say(0, 9, 7, 1000);
+  EXPECT_EQ(use().used, 7u);
+  EXPECT_EQ(use().backend, "");
 }
 
-TEST_F(NatUseTest, LeavesOutServicesWithoutNat) {
-  config_.services[0].mode = Mode::dsr_l2;
-  EXPECT_EQ(use(10, 20).total, 0u);
+TEST_F(NatUseTest, NothingWithoutNatAndOfWorkersThatAreNotThere) {
+  EXPECT_EQ(use().total, 0u);
+  say(2, 1, 5, 10);
+  EXPECT_EQ(use().total, 0u);
+  feedback_->header.worker_count = ~0u;  // a file that others wrote
+  EXPECT_EQ(use().total, 10u);
 }
 
 }  // namespace
