@@ -195,7 +195,7 @@ int run(const Options& options, const ConfigResult& loaded) {
   Service service(io, options.service);
   service.start(loaded);
   Api api(io, service);
-  const auto handler = [&api](const ApiRequest& request, ApiRespond respond) {
+  const auto handler = [&api](const ApiRequest& request, const ApiRespond& respond) {
     api.handle(request, respond);
   };
   const LocalSocket local(io, options.service.run_dir + "/control.sock", handler);

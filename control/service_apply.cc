@@ -102,12 +102,12 @@ void Service::Impl::store_ids() {
 std::optional<std::string> Service::Impl::install(const Config& next, const Config* before) {
   const auto listeners = listeners_of(next);
   const auto nat = nat_of(next);
-  const auto first = guard->apply(before ? both(listeners, listeners_of(*before)) : listeners,
-                                  before ? both(nat, nat_of(*before)) : nat);
+  auto first = guard->apply(before ? both(listeners, listeners_of(*before)) : listeners,
+                            before ? both(nat, nat_of(*before)) : nat);
   if (first) return first;
   if (guard->was_mended())
     spdlog::warn("put back the guard {}: somebody had changed its rules", guard->table());
-  const auto error = addresses->apply(addresses_of(next), interfaces_of(next));
+  auto error = addresses->apply(addresses_of(next), interfaces_of(next));
   note_host();
   if (error) return error;
   return before ? guard->apply(listeners, nat) : std::nullopt;
@@ -151,7 +151,7 @@ void Service::Impl::note_applied() {
 
 std::optional<std::string> Service::Impl::apply(Config next, std::string effective_text, bool is_first) {
   watch.poll(publisher->epoch(), publisher->generation(), monotonic_ns());
-  const auto conflict = keep_port_order(watch.ports(), config.dataplane.ports, next.dataplane.ports);
+  auto conflict = keep_port_order(watch.ports(), config.dataplane.ports, next.dataplane.ports);
   if (conflict && !is_first) return conflict;
   // A control that does not start helps nobody: the dataplane refuses the table, and the status says so.
   if (conflict) spdlog::error("{}", *conflict);
@@ -209,7 +209,7 @@ void Service::Impl::follow_routing() {
     for (const Address& address : {record.address_v4, record.address_v6})
       if (!address.is_none()) backends.insert(address);
   seen_neighbours = neighbours->version();
-  const auto routes = neighbours->routes_for_ports(interfaces);
+  auto routes = neighbours->routes_for_ports(interfaces);
   std::set<std::pair<int, Address>> gateways;  // their MACs change without a word to us: they are asked, too
   for (const auto& route : routes)
     if (route.hop && !route.hop->on_link) gateways.emplace(route.hop->ifindex, route.hop->neighbour);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -25,7 +26,7 @@ std::string dump(const json& value) {
 }
 
 double rounded(double value) {
-  return static_cast<double>(static_cast<int64_t>(value * 100 + 0.5)) / 100;
+  return std::round(value * 100) / 100;
 }
 
 json table_json(const StatusView& view) {
