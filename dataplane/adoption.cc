@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 #include "dataplane/log.h"
 #include "dataplane/prepare.h"
@@ -62,8 +63,6 @@ void Adoption::take(const std::shared_ptr<const Snapshot>& snapshot, uint64_t no
   try {
     table = build_table(snapshot, current_.get());
     for (WorkerThread* worker : workers_) worker->worker().prepare(*table);
-    // Before any flow can have a new id.
-    if (store_ != nullptr) store_->note_backends(*table);
   } catch (const std::bad_alloc&) {
     refuse(generation, RefusalReason::no_memory, "no memory to arrange the table");
     return;
@@ -71,11 +70,24 @@ void Adoption::take(const std::shared_ptr<const Snapshot>& snapshot, uint64_t no
     refuse(generation, RefusalReason::no_memory, error.what());
     return;
   }
+  note_backends(*table);
   if (status_.table_epoch != snapshot->epoch) status_.adopted_generation = 0;
   status_.table_epoch = snapshot->epoch;
   note_restart(*snapshot);
   if (steering_ != nullptr) note_steering(steering_->remove_stale(*snapshot));
   give_to_workers(std::move(table), now_ns);
+}
+
+// Before any flow can have a new id. Forwarding does not depend on it, so that a failure refuses nothing.
+void Adoption::note_backends(const Table& table) {
+  if (store_ == nullptr) return;
+  try {
+    store_->note_backends(table);
+    has_warned_of_store_ = false;
+  } catch (const std::runtime_error& error) {
+    if (!std::exchange(has_warned_of_store_, true))
+      log_warning(std::string("flows may not outlive the dataplane: ") + error.what());
+  }
 }
 
 void Adoption::give_to_workers(std::shared_ptr<const Table> table, uint64_t now_ns) {

@@ -62,6 +62,7 @@ class Adoption {
  private:
   void look(uint64_t now_ns);
   void take(const std::shared_ptr<const Snapshot>& snapshot, uint64_t now_ns);
+  void note_backends(const Table& table);
   void give_to_workers(std::shared_ptr<const Table> table, uint64_t now_ns);
   void check_acknowledgements(uint64_t now_ns);
   void refuse(uint64_t generation, RefusalReason reason, const std::string& text);
@@ -78,8 +79,9 @@ class Adoption {
   std::deque<std::shared_ptr<const Table>> retired_;  // some worker may still use these
   bool is_acknowledged_ = false;                      // current_, by all
   bool is_steered_ = false;                           // what current_ adds
-  uint64_t given_ns_ = 0;                             // current_, to the workers
-  uint64_t steer_after_ns_ = 0;                       // earliest next attempt
+  bool has_warned_of_store_ = false;
+  uint64_t given_ns_ = 0;        // current_, to the workers
+  uint64_t steer_after_ns_ = 0;  // earliest next attempt
   AdoptionStatus status_;
   mutable std::mutex snapshot_lock_;
   std::shared_ptr<const Snapshot> snapshot_;

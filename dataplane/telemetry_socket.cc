@@ -103,11 +103,13 @@ bool TelemetrySocket::is_in_place() const {
 // one. The connection stays open until the next check, so that its greeting finds a reader.
 void TelemetrySocket::make_socket() {
   std::error_code error;
+  // Who may connect may upgrade the program: nobody but its own user, whatever the umask is.
   std::filesystem::create_directories(path_.parent_path(), error);
+  if (chmod(path_.parent_path().c_str(), 0700) != 0) fail(path_.parent_path());
   const FileHandle made = new_socket(0);
   const sockaddr_un address = address_of(path_);
   if (bind(made.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      listen(made.fd(), kBacklog) != 0)
+      chmod(path_.c_str(), 0600) != 0 || listen(made.fd(), kBacklog) != 0)
     fail(path_);
   FileHandle name(open(path_.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!name.is_open() || dup3(made.fd(), listener_, O_CLOEXEC) < 0) fail(path_);

@@ -113,7 +113,8 @@ bool Upgrade::is_due(uint64_t now_ns) const {
 
 std::string Upgrade::replace() const {
   // Devices and locks must be free for the new program; libraries open some without O_CLOEXEC.
-  syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
+  if (syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */) != 0)  // Linux 5.11
+    return std::string("cannot close the old program's files: ") + std::strerror(errno);
   allow_cpus(cpus_);
   std::vector<std::string> arguments = arguments_;
   execv(program_.c_str(), pointers_to(arguments).data());

@@ -348,6 +348,8 @@ class Survives(DataplaneTest):
                 wait_for("the socket to come back", (run_dir / "telemetry").exists)
                 for _ in range(3):
                     self.assertEqual(telemetry(run_dir, "/portico/status")["pid"], before["pid"])
+                made = (run_dir / "telemetry").resolve()
+                self.assertEqual((made.parent.stat().st_mode & 0o777, made.stat().st_mode & 0o022), (0o700, 0))
         self.assertEqual(dataplane.stop(), 0)
         self.assertFalse((run_dir / "telemetry").exists())
 
