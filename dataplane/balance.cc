@@ -7,6 +7,9 @@ namespace portico {
 
 namespace {
 
+// A flow with a packet in this time counts as alive: more than a few retransmission timeouts (RFC 6298).
+constexpr uint32_t kAliveTicks = 5000 / kTickMs;
+
 // Drops for `reason` and says that there is no backend.
 uint16_t refuse(WorkerCore& core, Packet& packet, DropReason reason) {
   drop(core, packet.mbuf, reason);
@@ -43,6 +46,17 @@ bool is_repeated_syn(const WorkerCore&, const NatEntry<F>& entry, uint32_t seque
   return entry.client_isn == sequence;
 }
 
+// Whether a flow of a backend that takes no new ones outlives a SYN with another number. Such a SYN is a new
+// connection from a reused port, or forged. While the backend is well (drained, weight 0), a flow that had a
+// packet just now is taken for alive: its backend answers the SYN with a challenge ACK (RFC 5961), to which a
+// client with a new connection says RST, and its next SYN goes elsewhere. A backend that is down may not
+// answer, and no new connection shall reach it: there the SYN wins, and a forged one ends a flow whose next
+// request would be reset anyhow.
+bool is_protected(const WorkerCore& core, const TableBackend& backend, const Vitals& vitals) {
+  return backend.disposition == BackendDisposition::forward && vitals.is_plain() &&
+         ticks_since(core.now, vitals.seen()) < kAliveTicks;
+}
+
 // The backend that an entry names may have another address now.
 template <typename F>
 bool has_moved(const DsrEntry<F>&, const TableBackend&) {
@@ -72,7 +86,8 @@ Fate fate_of(const WorkerCore& core, const Entry& entry, const Packet& packet) {
   if ((packet.flags & (kSyn | kAck)) == kSyn) {
     if (is_gone || is_expired(core, entry)) return Fate::renew;
     if (is_repeated_syn(core, entry, tcp_sequence(packet.l4))) return Fate::forward;
-    return is_closed(state) || is_half_closed(state) || !backend.takes_new ? Fate::renew : Fate::forward;
+    if (is_closed(state) || is_half_closed(state)) return Fate::renew;
+    return backend.takes_new || is_protected(core, backend, entry.vitals) ? Fate::forward : Fate::renew;
   }
   if (is_gone) return Fate::reset;
   return backend.disposition == BackendDisposition::finish && packet.payload > 0 ? Fate::reset

@@ -129,11 +129,29 @@ TEST(PortReuse, AnEstablishedDsrFlowOfABackendThatTakesNoneGivesWay) {
     aim_at(content, 2);
     set_disposition(content, 1, how);
     rig.adopt(content);
-    rig.advance_ms(1000);
+    rig.advance_ms(how == BackendDisposition::forward ? 6000 : 1000);
     EXPECT_EQ(rig.send_one(client(kDsr).flags(kSynFlag).seq(99999)).mac, kSecondMac);
     EXPECT_EQ(rig.send_one(client(kDsr).seq(100000).ack(7)).mac, kSecondMac);
     EXPECT_EQ(rig.of_backend(2, &BackendFeedback::new_flows), 1u);
     EXPECT_EQ(rig.total(&WorkerCounters::flows), 1u);
+  }
+}
+
+TEST(PortReuse, AForgedSynDoesNotEndALiveFlowOfADrainedBackend) {
+  for (const uint16_t service : {kDsr, kNat}) {
+    TableContent content = content_to(1);
+    Rig rig(content);
+    const Seen in = rig.send_one(client(service).flags(kSynFlag).seq(1000));
+    if (service == kNat) rig.send(reply_to(in).flags(kSynFlag).seq(5000).ack(1001));
+    rig.advance_ms(600);
+    rig.send(client(service).seq(1001).ack(5001));
+    aim_at(content, 2);
+    rig.adopt(content);
+    rig.advance_ms(1000);
+    EXPECT_EQ(rig.send_one(client(service).flags(kSynFlag).seq(99999)).mac, kFirstMac);
+    EXPECT_EQ(rig.send_one(client(service).seq(1001).ack(5001)).mac, kFirstMac) << "the flow lives on";
+    rig.send(client(service).flags(kRstFlag).seq(5001));
+    EXPECT_EQ(rig.send_one(client(service).flags(kSynFlag).seq(99999)).mac, kSecondMac) << "the client's RST";
   }
 }
 
