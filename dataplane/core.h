@@ -89,6 +89,7 @@ struct WorkerCore {
   TokenBucket new_flows, answers, sweep_resets, icmp_rounds;
   uint64_t last_sweep = 0;     // TSC
   uint64_t swept_version = 0;  // Table::flow_version of the last sweep
+  uint32_t swept_since = 0;    // the tick since which it is that
 
   FlowSet<V4> v4;
   FlowSet<V6> v6;

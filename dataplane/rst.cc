@@ -182,30 +182,29 @@ bool answer_with_reset(WorkerCore& core, Packet& p, DropReason reason) {
 }
 
 template <typename F>
-bool reset_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference) {
+ResetOutcome reset_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference) {
   DsrEntry<F>& e = flows[reference];
-  if (!is_way_known<F>(core, e.client) ||
-      !core.sweep_resets.take(core.cycles, core.table->settings().reset_rate))
-    return false;
+  if (!is_way_known<F>(core, e.client)) return ResetOutcome::no_way;
+  if (!core.sweep_resets.take(core.cycles, core.table->settings().reset_rate)) return ResetOutcome::put_off;
   const FlowState state = e.vitals.state();
   const bool is_unanswered = state == FlowState::syn;  // as far as we can see
   if (!reset_client_side(core, e, for_client(state, e.client_ack, is_unanswered ? 0 : e.client_ack)))
-    return false;
+    return ResetOutcome::put_off;
   mark_dead(core, e);
-  return true;
+  return ResetOutcome::done;
 }
 
 template <typename F>
-bool reset_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
+ResetOutcome reset_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
   NatEntry<F>& e = flows[reference];
-  if (!is_way_known<F>(core, e.client) ||
-      !core.sweep_resets.take(core.cycles, core.table->settings().reset_rate))
-    return false;
-  if (!reset_client_side(core, e, for_client(e.vitals.state(), e.client_isn, e.client_ack))) return false;
+  if (!is_way_known<F>(core, e.client)) return ResetOutcome::no_way;
+  if (!core.sweep_resets.take(core.cycles, core.table->settings().reset_rate)) return ResetOutcome::put_off;
+  if (!reset_client_side(core, e, for_client(e.vitals.state(), e.client_isn, e.client_ack)))
+    return ResetOutcome::put_off;
   reset_backend_side(core, e);
   flows.unlink_half_open(reference);
   mark_dead(core, e);
-  return true;
+  return ResetOutcome::done;
 }
 
 template <typename F>
@@ -223,10 +222,10 @@ void bury(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
   mark_dead(core, e);
 }
 
-template bool reset_flow(WorkerCore&, FlowTable<DsrEntry<V4>>&, uint32_t);
-template bool reset_flow(WorkerCore&, FlowTable<DsrEntry<V6>>&, uint32_t);
-template bool reset_flow(WorkerCore&, NatFlows<V4>&, uint32_t);
-template bool reset_flow(WorkerCore&, NatFlows<V6>&, uint32_t);
+template ResetOutcome reset_flow(WorkerCore&, FlowTable<DsrEntry<V4>>&, uint32_t);
+template ResetOutcome reset_flow(WorkerCore&, FlowTable<DsrEntry<V6>>&, uint32_t);
+template ResetOutcome reset_flow(WorkerCore&, NatFlows<V4>&, uint32_t);
+template ResetOutcome reset_flow(WorkerCore&, NatFlows<V6>&, uint32_t);
 template void bury(WorkerCore&, FlowTable<DsrEntry<V4>>&, uint32_t);
 template void bury(WorkerCore&, FlowTable<DsrEntry<V6>>&, uint32_t);
 template void bury(WorkerCore&, NatFlows<V4>&, uint32_t);

@@ -94,12 +94,16 @@ void forward_icmp(WorkerCore& core, Packet& packet);
 // Answers a TCP packet with RST by the way it came (RFC 9293 section 3.10.7.1), or drops it: RSTs are not
 // answered, and no more than the rate allows are. Counts `reason` either way. True if answered.
 bool answer_with_reset(WorkerCore& core, Packet& packet, DropReason reason);
-// Resets the client, in nat the backend as well, and marks the flow dead; it is alive before. False: later,
-// for the rate limit, a buffer or the MAC address on the way to the client.
+enum class ResetOutcome : uint8_t {
+  done,
+  put_off,  // for the rate limit or a buffer
+  no_way,   // for the MAC address on the way to the client, which may never come
+};
+// Resets the client, in nat the backend as well, and marks the flow dead; it is alive before.
 template <typename F>
-bool reset_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference);
+ResetOutcome reset_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference);
 template <typename F>
-bool reset_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
+ResetOutcome reset_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
 // Marks a flow dead whose client has just been answered with RST; in nat its backend is reset, if it was
 // alive.
 template <typename F>

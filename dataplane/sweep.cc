@@ -11,6 +11,9 @@ namespace {
 
 // A whole pass takes this long, or a tenth of it while flows may have to be reset.
 constexpr uint64_t kPassMs = 2000, kHurriedPassMs = 200;
+// So long after a change of the table a hurried pass waits for a neighbour's answer; then it is likely gone
+// for good, and ordinary passes will do.
+constexpr uint32_t kResolveTicks = 3000 / kTickMs;
 // Per call and table, so that packets do not wait long for a sweep.
 constexpr uint32_t kMostVisits = 512;
 // A flow's reset makes two packets at most.
@@ -56,8 +59,11 @@ Visit visit(WorkerCore& core, Flows& flows, uint32_t reference) {
   } else if (state != FlowState::dead && is_gone(core, entry)) {
     if (is_closed(state)) {
       erase_flow(core, flows, reference);
-    } else if (!reset_flow(core, flows, reference)) {
-      return Visit::put_off;
+    } else {
+      const ResetOutcome outcome = reset_flow(core, flows, reference);
+      const bool may_hurry = ticks_since(core.now, core.swept_since) < kResolveTicks;
+      if (outcome == ResetOutcome::put_off || (outcome == ResetOutcome::no_way && may_hurry))
+        return Visit::put_off;
     }
   }
   return Visit::done;
@@ -81,7 +87,7 @@ void sweep_table(WorkerCore& core, Flows* flows, SweepHand& hand, uint64_t elaps
     if (core.counters.originated + kPacketsPerReset > output_end) return;
     hand.position = hand.position >= flows->highest() ? 1 : hand.position + 1;
     if (hand.hurry > 0) --hand.hurry;
-    // What the rate limit puts off wants another hurried pass.
+    // What was put off wants another hurried pass.
     if (visit(core, *flows, hand.position) == Visit::put_off) hand.hurry = flows->highest();
   }
 }
@@ -100,6 +106,7 @@ void sweep_flows(WorkerCore& core, uint64_t now) {
   core.last_sweep = now;
   if (core.swept_version != core.table->flow_version()) {
     core.swept_version = core.table->flow_version();
+    core.swept_since = core.now;
     hurry(core.v4);
     hurry(core.v6);
   }
