@@ -121,6 +121,7 @@ class PlainOpening {
     count_flow(core_, e);
     count_new_flow(core_, p.service, backend);
     bump(core_.counters.nat_ports_used);
+    nat_->use().add(e.backend, e.backend_port);
     count_in(core_.counters, p.service, backend, p.ip_length);
     rewrite<F>(l3, l4, e.nat, e.nat_port, e.backend_address, e.backend_port, e.address_delta, e.tcp_delta);
     send_plain(core_, p.mbuf, l3, way.macs, way.port);

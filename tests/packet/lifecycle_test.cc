@@ -215,6 +215,20 @@ TEST(NatPorts, AllOfAllAddressesAreFound) {
   EXPECT_EQ(rig.drops(DropReason::nat_ports_exhausted), 1u);
 }
 
+TEST(NatPorts, TheFullestEndpointIsThatOfMostFlows) {
+  Rig rig(content_to(1));
+  const auto used = [&] { return rig.worker().nat_fullest(rig.table()).used; };
+  EXPECT_EQ(used(), 0u);
+  for (uint16_t i = 0; i < 40; ++i) rig.send_one(client(kNat, 40000 + i).flags(kSynFlag).seq(1));
+  EXPECT_EQ(used(), 40u);
+  for (uint16_t i = 0; i < 3; ++i)  // with data on the SYN no plain packets
+    rig.send_one(Tcp("203.0.113.77", 1000 + i, kVip4, kNat).flags(kSynFlag).seq(1).payload("x"));
+  EXPECT_EQ(used(), 43u);
+  EXPECT_EQ(rig.worker().nat_fullest(rig.table()).backend, 1u);
+  rig.sweep_ms(60000);
+  EXPECT_EQ(used(), 0u);
+}
+
 TEST(NatReplies, ABackendsDeadConnectionIsReset) {
   for (const bool is_v6 : {false, true}) {
     Rig rig(content_to(1));
