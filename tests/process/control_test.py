@@ -351,6 +351,7 @@ class ControlTest(unittest.TestCase):
 
     def test_another_file_at_the_next_start_is_another_configuration(self):
         self.start()
+        self.wait_settled()  # a configuration that never was in a table does not count
         version = self.status()["config"]["version"]
         self.process.terminate()
         self.process.wait(20)
