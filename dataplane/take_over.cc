@@ -146,7 +146,7 @@ void take_up(WorkerCore& core, Flows& flows, const std::bitset<kMaxBackends>& sa
 template <typename Flows>
 void move_in(WorkerCore& core, Flows& flows, std::span<const std::byte> entries,
              const std::bitset<kMaxBackends>& same_backends, HalfOpen& half_open) {
-  using Entry = Flows::Entry;
+  using Entry = typename Flows::Entry;
   const auto* const before = reinterpret_cast<const Entry*>(entries.data());
   for (size_t i = 1; i < entries.size() / sizeof(Entry); ++i) {
     if (before[i].vitals.state() == FlowState::none) continue;
