@@ -164,11 +164,10 @@ PortFeedback Ports::feedback(size_t index) const {
 uint64_t Ports::rss_digest() const {
   uint64_t digest = 1;
   for (const Port& port : ports_) {
-    // Larger than any driver's.
-    std::array<uint8_t, 256> key{};
+    std::array<uint8_t, 256> key{};  // as large as its length, a byte, can say
     rte_eth_rss_conf rss{.rss_key = key.data(), .rss_key_len = 0, .rss_hf = 0};
     rte_eth_dev_info info{};
-    if (rte_eth_dev_info_get(port.id, &info) != 0 || info.hash_key_size > key.size()) continue;
+    if (rte_eth_dev_info_get(port.id, &info) != 0) continue;
     rss.rss_key_len = info.hash_key_size;
     if (info.hash_key_size != 0 && rte_eth_dev_rss_hash_conf_get(port.id, &rss) == 0) {
       digest = XXH3_64bits_withSeed(key.data(), info.hash_key_size, digest);
