@@ -99,9 +99,13 @@ class ControlTest(unittest.TestCase):
             f.write(CONFIG.format(backends=backends))
 
     def start(self):
-        self.process = subprocess.Popen(
-            [CONTROL, "--config", self.config, "--run-dir", self.run_dir], stderr=self.log, stdout=self.log)
+        command = [CONTROL, "--config", self.config, "--run-dir", self.run_dir]
+        self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log)
         self.wait(lambda: os.path.exists(self.socket()) and self.answers(), "control answers")
+
+    def stop(self):
+        self.process.terminate()
+        self.assertEqual(self.process.wait(20), 0)
 
     def socket(self):
         return self.run_dir + "/control.sock"
@@ -125,11 +129,9 @@ class ControlTest(unittest.TestCase):
 
     def wait(self, condition, what, seconds=20):
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if condition():
-                return
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, f"not within {seconds} s: {what}")
             time.sleep(0.02)
-        self.fail(f"not within {seconds} s: {what}")
 
     def wait_shares(self, *expected, state="normal"):
         """Waits for a table with these shares. `normal` says that it is one of known health: what stands there before
@@ -271,8 +273,7 @@ class ControlTest(unittest.TestCase):
         self.assertIn("198.18.0.10", self.addresses("eth0"))
         self.assertIn("portico-control-test", run("nft", "list", "tables"))
         # The lock of a dataplane.
-        self.process.terminate()
-        self.process.wait(20)
+        self.stop()
         holder = os.open(self.run_dir + "/feedback", os.O_RDWR | os.O_CREAT, 0o640)
         fcntl.fcntl(holder, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         refused = subprocess.run(command, capture_output=True, text=True, timeout=20)
@@ -352,12 +353,11 @@ class ControlTest(unittest.TestCase):
     def test_another_file_at_the_next_start_is_another_configuration(self):
         self.start()
         self.wait_settled()  # a configuration that never was in a table does not count
-        version = self.status()["config"]["version"]
-        self.process.terminate()
-        self.process.wait(20)
+        self.assertEqual(self.status()["config"]["version"], 1)
+        self.stop()
         self.write_config(TWO + ", portal-3: 198.18.1.3")
         self.start()
-        self.assertEqual(self.status()["config"]["version"], version + 1)
+        self.assertEqual(self.status()["config"]["version"], 2)
 
     def test_a_good_file_that_cannot_be_applied_is_not_called_bad(self):
         self.start()
@@ -395,8 +395,7 @@ class ControlTest(unittest.TestCase):
         self.start()
         self.assertIn("198.18.0.10", run("ip", "addr", "show", "dev", "eth0"))
         self.assertIn("198.18.0.20", run("ip", "addr", "show", "dev", "eth0"))
-        self.process.terminate()
-        self.assertEqual(self.process.wait(20), 0)
+        self.stop()
         self.assertIn("198.18.0.10", run("ip", "addr"))
         self.assertIn("portico-control", run("nft", "list", "tables"))
         run(CONTROL, "--config", self.config, "--cleanup")
