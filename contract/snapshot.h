@@ -3,6 +3,7 @@
 // yields.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -65,5 +66,23 @@ class Snapshot {
   std::shared_ptr<const Block> settings, ports, services, listeners, next_hops, routes, access, nat;
   std::vector<Pool> pools;  // ascending id
 };
+
+// Where the blocks that every generation has stand, in the order of the directory. `s`: a Snapshot, const or
+// not.
+auto fixed_blocks(auto& s) {
+  return std::array{&s.settings,  &s.ports,  &s.services, &s.listeners,
+                    &s.next_hops, &s.routes, &s.access,   &s.nat};
+}
+
+// Calls f(block) for all blocks in the order of the directory; a missing look-up is null.
+template <typename F>
+void for_each_block(const Snapshot& snapshot, F f) {
+  for (const auto* block : fixed_blocks(snapshot)) f(*block);
+  for (const Snapshot::Pool& pool : snapshot.pools) {
+    f(pool.record);
+    f(pool.backends);
+    f(pool.lookup);
+  }
+}
 
 }  // namespace portico

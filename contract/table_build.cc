@@ -93,21 +93,13 @@ BuiltBlocks build_blocks(const TableContent& content, const Snapshot* before) {
 
 BuiltBlocks copy_blocks(const Snapshot& snapshot) {
   BuiltBlocks built;
-  const auto add = [&built](const std::shared_ptr<const Block>& from) {
+  for_each_block(snapshot, [&built](const std::shared_ptr<const Block>& from) {
     if (!from) return;
     auto block = std::make_shared<Block>(*from);
     block->ref.offset = block->ref.version = 0;
     built.fresh.push_back({built.all.size(), block});
     built.all.push_back(std::move(block));
-  };
-  for (const auto* block : {&snapshot.settings, &snapshot.ports, &snapshot.services, &snapshot.listeners,
-                            &snapshot.next_hops, &snapshot.routes, &snapshot.access, &snapshot.nat})
-    add(*block);
-  for (const Snapshot::Pool& pool : snapshot.pools) {
-    add(pool.record);
-    add(pool.backends);
-    add(pool.lookup);
-  }
+  });
   return built;
 }
 

@@ -198,17 +198,9 @@ MaybeFault read_directory(int fd, const TableHeader& header, uint64_t file_bytes
 
 BlockCache cache_of(const Snapshot& snapshot) {
   BlockCache cache;
-  const auto add = [&cache](const std::shared_ptr<const Block>& block) {
+  for_each_block(snapshot, [&cache](const std::shared_ptr<const Block>& block) {
     if (block) cache.emplace(block->ref.version, block);
-  };
-  for (const auto* block : {&snapshot.settings, &snapshot.ports, &snapshot.services, &snapshot.listeners,
-                            &snapshot.next_hops, &snapshot.routes, &snapshot.access, &snapshot.nat})
-    add(*block);
-  for (const Snapshot::Pool& pool : snapshot.pools) {
-    add(pool.record);
-    add(pool.backends);
-    add(pool.lookup);
-  }
+  });
   return cache;
 }
 
@@ -252,9 +244,8 @@ Snapshot assemble(const Directory& directory, const std::vector<std::shared_ptr<
   snapshot.epoch = directory.epoch;
   snapshot.config_version = directory.config_version;
   snapshot.published_monotonic_ns = directory.published_monotonic_ns;
-  std::shared_ptr<const Block>* const fixed[kFixedBlocks] = {
-      &snapshot.settings,  &snapshot.ports,  &snapshot.services, &snapshot.listeners,
-      &snapshot.next_hops, &snapshot.routes, &snapshot.access,   &snapshot.nat};
+  const auto fixed = fixed_blocks(snapshot);
+  static_assert(fixed.size() == kFixedBlocks);
   for (uint32_t i = 0; i < kFixedBlocks; ++i) *fixed[i] = blocks[i];
   for (size_t i = kFixedBlocks; i < blocks.size(); ++i) {
     const auto kind = static_cast<BlockKind>(blocks[i]->ref.kind);

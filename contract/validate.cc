@@ -40,8 +40,7 @@ class KnownGood {
 };
 
 Complaint check_counts(const Snapshot& s) {
-  for (const BlockPtr* block :
-       {&s.settings, &s.ports, &s.services, &s.listeners, &s.next_hops, &s.routes, &s.access, &s.nat}) {
+  for (const BlockPtr* block : fixed_blocks(s)) {
     const BlockRef& ref = (*block)->ref;
     const auto kind = static_cast<BlockKind>(ref.kind);
     if (ref.count > max_records(kind))

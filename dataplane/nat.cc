@@ -122,7 +122,7 @@ void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t referen
 template <typename F>
 bool send_to_client(WorkerCore& core, NatEntry<F>& e, Packet& p) {
   const uint16_t version = core.table->route_version();
-  if (e.return_version != version || e.return_hop >= core.table->next_hop_count()) {
+  if (e.return_version != version) {
     const RouteChoice route = core.table->route(e.client);
     if (route.next_hop == kNone) return send_by_route<F>(core, p, e.client);
     e.return_hop = route.next_hop;

@@ -4,8 +4,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <cstdlib>
 #include <fstream>
+
+#include "tests/support/sample_table.h"
 
 namespace portico {
 namespace {
@@ -14,13 +15,8 @@ namespace fs = std::filesystem;
 
 class FlowPlace : public testing::Test {
  protected:
-  FlowPlace() {
-    char name[] = "/dev/shm/portico-place-XXXXXX";
-    directory_ = mkdtemp(name);
-  }
-  ~FlowPlace() override { fs::remove_all(directory_); }
-
-  fs::path directory_;
+  const test::TempDir temporary_;
+  const fs::path directory_ = temporary_.path();
 };
 
 TEST_F(FlowPlace, OnlyAHugetlbfsCountsAsOne) {

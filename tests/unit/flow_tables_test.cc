@@ -5,10 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <fstream>
 
 #include "contract/run_dir.h"
+#include "tests/support/sample_table.h"
 
 namespace portico {
 namespace {
@@ -18,13 +18,10 @@ namespace fs = std::filesystem;
 class FlowTables : public testing::Test {
  protected:
   FlowTables() {
-    char name[] = "/dev/shm/portico-tables-XXXXXX";
-    directory_ = mkdtemp(name);
     fs::create_directory(run_dir_ = directory_ / "run");
     place_ = directory_ / "portico-a";
     fill(place_);
   }
-  ~FlowTables() override { fs::remove_all(directory_); }
 
   static void fill(const fs::path& place) {
     fs::create_directory(place);
@@ -33,7 +30,9 @@ class FlowTables : public testing::Test {
   }
   void link_to(const fs::path& place) { fs::create_symlink(place, run_dir_ / kFlowTablesLink); }
 
-  fs::path directory_, run_dir_, place_;
+  const test::TempDir temporary_;
+  const fs::path directory_ = temporary_.path();
+  fs::path run_dir_, place_;
 };
 
 TEST_F(FlowTables, AreRemovedWithTheirLink) {
