@@ -126,6 +126,8 @@ TEST(PortReuse, AnEstablishedDsrFlowOfABackendThatTakesNoneGivesWay) {
     TableContent content = content_to(1);
     Rig rig(content);
     open_dsr(rig);
+    rig.advance_ms(600);
+    rig.send(client(kDsr).seq(1001).ack(5));  // beyond doubt established
     aim_at(content, 2);
     set_disposition(content, 1, how);
     rig.adopt(content);
@@ -272,6 +274,24 @@ TEST(Sweep, OnlyWhatMayEndFlowsHurriesIt) {
   set_disposition(content, 1, BackendDisposition::reset);
   rig.adopt(content);
   EXPECT_GT(rig.table().flow_version(), first);
+}
+
+// The version that a flow's way back is remembered under has 16 bits.
+TEST(Sweep, AWayBackIsForgottenBeforeItsVersionComesRound) {
+  TableContent content = content_to(1);
+  Rig rig(content);
+  const Seen in = open_nat(rig);
+  const auto way_back = [&] { return rig.send_one(reply_to(in).seq(5001).ack(1001)).mac; };
+  EXPECT_EQ(way_back(), "02:00:00:00:00:01");
+  const uint16_t version = rig.table().route_version();
+  const auto first = snapshot_of(content, nullptr);
+  for (RouteRecord& route : content.routes) route.next_hop = 2;
+  const auto second = snapshot_of(content, nullptr);
+  rig.adopt(second);
+  rig.sweep_ms(3000);
+  while (rig.table().route_version() != version || &rig.table().snapshot() != second.get())
+    rig.adopt(&rig.table().snapshot() == first.get() ? second : first);
+  EXPECT_EQ(way_back(), "02:00:00:00:00:12");
 }
 
 TEST(Access, WhoIsNotAllowedGetsNoAnswerEither) {

@@ -185,7 +185,10 @@ Rig::~Rig() {
 }
 
 void Rig::adopt(const TableContent& content) {
-  const auto snapshot = snapshot_of(content, table_ ? &table_->snapshot() : nullptr);
+  adopt(snapshot_of(content, table_ ? &table_->snapshot() : nullptr));
+}
+
+void Rig::adopt(const std::shared_ptr<const Snapshot>& snapshot) {
   const auto next = build_table(snapshot, table_.get());
   std::vector<Worker*> workers;
   for (auto& worker : workers_) workers.push_back(worker.get());

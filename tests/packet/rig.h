@@ -61,6 +61,7 @@ class Rig {
   ~Rig();
 
   void adopt(const TableContent& content);
+  void adopt(const std::shared_ptr<const Snapshot>& snapshot);  // the content of which is known to be valid
   void forget_table() { table_ = nullptr; }
   void advance_ms(uint64_t ms) { now_ += ms * 1000; }
   // Sweeps every worker for so long in steps of 10 ms; what it sends is returned.
