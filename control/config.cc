@@ -12,6 +12,7 @@
 
 #include "control/config_names.h"
 #include "control/config_sections.h"
+#include "control/printable.h"
 
 namespace portico {
 
@@ -97,12 +98,18 @@ ConfigResult failure(std::string text) {
 }
 
 // `directory`: where credentials files are looked for; null: the host is left out.
+// Messages quote what the file says.
+void make_printable(ConfigResult& result) {
+  for (ConfigMessage& message : result.messages) message.text = to_printable(message.text);
+}
+
 ConfigResult parse(const std::string& text, const std::string& name, const std::string* directory) {
   if (text.size() > kMaxFileSize) return failure(kTooLarge);
   auto tree = parse_yaml(text);
   ConfigResult result;
   if (auto* message = std::get_if<ConfigMessage>(&tree)) {
     result.messages.push_back(std::move(*message));
+    make_printable(result);
     return result;
   }
   ConfigReader reader;
@@ -113,6 +120,7 @@ ConfigResult parse(const std::string& text, const std::string& name, const std::
     result.config = std::move(draft.config);
   }
   result.messages = reader.take_messages();
+  make_printable(result);
   return result;
 }
 
@@ -140,7 +148,7 @@ ConfigResult parse_config(const std::string& text, const std::string& name) {
 std::string format_messages(const ConfigResult& result, const std::string& path) {
   std::string text;
   for (const ConfigMessage& message : result.messages) {
-    text += path;
+    text += to_printable(path);
     if (message.line > 0) text += fmt::format(":{}:{}", message.line, message.column);
     text += fmt::format(": {}: {}\n", message.is_error ? "error" : "warning", message.text);
   }

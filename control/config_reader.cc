@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "control/printable.h"
+
 namespace portico {
 
 namespace {
@@ -17,18 +19,20 @@ std::string_view last_part(std::string_view path) {
   return path.substr(slash + 1);
 }
 
-// Complains unless the node is a scalar without control characters.
+// Complains unless the node is a scalar of characters that show.
 bool is_text(ConfigReader& reader, const YamlNode& node, const std::string& path, std::string_view expected) {
   if (node.kind != YamlNode::Kind::scalar) {
     reader.error(node.mark,
                  fmt::format("`{}` is {}; write {}", last_part(path), describe(node.kind), expected));
     return false;
   }
-  const bool printable =
-      std::ranges::none_of(node.text, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  const bool printable = is_printable(node.text);
   if (!printable) {
-    reader.error(node.mark,
-                 fmt::format("`{}` contains control characters; write {}", last_part(path), expected));
+    reader.error(
+        node.mark,
+        fmt::format("`{}` contains control characters, or other characters that do not show, or is not "
+                    "UTF-8; write {}",
+                    last_part(path), expected));
   }
   return printable;
 }

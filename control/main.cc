@@ -17,6 +17,7 @@
 #include <string>
 #include <utility>
 
+#include "contract/layout.h"
 #include "contract/run_dir.h"
 #include "control/api/api.h"
 #include "control/api/http_server.h"
@@ -38,7 +39,7 @@ constexpr const char* kUsage =
     "                       dataplane's flow tables, then end\n"
     "  --force              with --cleanup: even while control or the dataplane runs\n"
     "  --log-level LEVEL    debug, info, warn or error (default info)\n"
-    "  --version            print the version\n"
+    "  --version            print the version and the table's ABI version\n"
     "SIGHUP reads the configuration again. SIGTERM ends control; the dataplane goes on.\n";
 
 struct Options {
@@ -214,7 +215,7 @@ int main_of(int argc, char** argv) {
     return options ? 0 : 2;
   }
   if (options->version) {
-    std::puts("portico-control " PORTICO_VERSION);
+    std::printf("portico-control %s (table ABI %u)\n", PORTICO_VERSION, kAbiVersion);
     return 0;
   }
   // Logs go to stderr; journald or the terminal has the time of day.

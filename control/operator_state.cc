@@ -11,6 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "control/printable.h"
+
 namespace portico {
 namespace {
 
@@ -95,9 +97,9 @@ std::optional<std::string> OperatorState::load() {
       if (!admin || *admin == Admin::active) return nonsense;
       entries[{item.at("pool").get<std::string>(), item.at("backend").get<std::string>()}] = {
           .state = *admin,
-          .who = item.value("who", ""),
+          .who = to_printable(item.value("who", "")),
           .since_ms = item.value("since_ms", int64_t{0}),
-          .why = item.value("why", "")};
+          .why = to_printable(item.value("why", ""))};
     }
   } catch (const nlohmann::json::exception&) {
     return nonsense;

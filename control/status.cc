@@ -13,6 +13,7 @@
 #include "contract/drop_reasons.h"
 #include "contract/run_dir.h"
 #include "control/nat_use.h"
+#include "control/printable.h"
 
 namespace portico {
 namespace {
@@ -36,7 +37,7 @@ json table_json(const StatusView& view) {
           {"adopted", view.watch.adopted()},
           {"refused", view.watch.refused()},
           {"refused_text",
-           refused ? std::string(header.refused_text, strnlen(header.refused_text, kTextSize)) : ""}};
+           refused ? to_printable({header.refused_text, strnlen(header.refused_text, kTextSize)}) : ""}};
 }
 
 json workers_json(const StatusView& view) {
@@ -70,7 +71,7 @@ json dataplane_json(const StatusView& view) {
   const bool working = view.watch.is_working();
   json ports = json::array();
   for (const auto& port : std::span(feedback.ports).first(header.port_count))
-    ports.push_back({{"name", std::string(name_of(port.name))},
+    ports.push_back({{"name", to_printable(name_of(port.name))},
                      {"link_up", port.link_up != 0},
                      {"queues", port.queues},
                      {"rx_missed", port.rx_missed}});
@@ -81,7 +82,7 @@ json dataplane_json(const StatusView& view) {
           {"working", working},
           {"text", working || wrong.empty() ? "" : wrong.front()},
           {"pid", view.watch.result().pid},
-          {"version", std::string(name_of(header.version))},
+          {"version", to_printable(name_of(header.version))},
           {"started_ms", header.start_realtime_ns / 1'000'000},
           {"epoch", std::to_string(header.epoch)},
           {"take_over", take_over_json(feedback.take_over)},

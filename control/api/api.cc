@@ -182,7 +182,7 @@ ApiResponse Api::post_backend(const ApiRequest& request) {
     return api_error(400, "the body is malformed", R"(send nothing, or {"why": "text", "force": false})");
   // It stands in the log and on terminals.
   if (body->why.size() > kMaxWhy || !is_printable(body->why))
-    return api_error(400, "`why` is too long or has control characters",
+    return api_error(400, "`why` is too long, or has control characters or others that do not show",
                      "write one line of at most 256 bytes");
   const CommandResult result =
       service_.set_admin(path->pool == "-" ? "" : path->pool, path->backend,

@@ -8,11 +8,13 @@
 #include <ostream>
 #include <thread>
 
+#include "contract/layout.h"
 #include "control/cli/client.h"
 #include "control/cli/offline.h"
 #include "control/cli/views.h"
 #include "control/config.h"
 #include "control/config_text.h"
+#include "control/printable.h"
 
 namespace portico::cli {
 
@@ -23,15 +25,9 @@ using nlohmann::json;
 // A start with many huge pages to clear takes seconds.
 constexpr auto kUpgradePatience = std::chrono::seconds(30);
 
-// Says what went wrong in the form that was asked for.
-int fail(const Context& context, int exit, const std::string& error, const std::string& remedy) {
-  if (context.json) {
-    context.out << json{{"error", error}, {"remedy", remedy}}.dump(2) << '\n';
-  } else {
-    context.err << "portico: " << error << '\n';
-    if (!remedy.empty()) context.err << "  " << remedy << '\n';
-  }
-  return exit;
+// In ASCII: terminals show JSON, too, and texts of others stand in it.
+std::string dump(const json& value) {
+  return value.dump(2, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace) + "\n";
 }
 
 json messages_json(const ConfigResult& result) {
@@ -71,11 +67,11 @@ int with_answer(const Context& context, const ApiReply& reply, Show show) {
   try {
     if (reply.ok()) {
       const Shown shown = show(answer);
-      context.out << (context.json ? answer.dump(2) + "\n" : shown.text);
+      context.out << (context.json ? dump(answer) : shown.text);
       return shown.exit;
     }
     if (context.json) {
-      context.out << answer.dump(2) << '\n';
+      context.out << dump(answer);
       return kExitFailed;
     }
     context.err << messages_text(answer);
@@ -100,6 +96,16 @@ json dataplane_of(const Context& context) {
 
 }  // namespace
 
+int fail(const Context& context, int exit, const std::string& error, const std::string& remedy) {
+  if (context.json) {
+    context.out << dump({{"error", error}, {"remedy", remedy}});
+  } else {
+    context.err << "portico: " << to_printable(error) << '\n';
+    if (!remedy.empty()) context.err << "  " << to_printable(remedy) << '\n';
+  }
+  return exit;
+}
+
 int show_status(const Context& context) {
   const ApiReply reply = ApiClient(context.run_dir).get("/v1/status");
   if (reply.reached()) {
@@ -111,7 +117,7 @@ int show_status(const Context& context) {
   if (context.json) {
     offline["error"] = reply.problem;
     offline["remedy"] = reply.remedy;
-    context.out << offline.dump(2) << '\n';
+    context.out << dump(offline);
     return kExitNoControl;
   }
   fail(context, kExitNoControl, reply.problem, reply.remedy);
@@ -141,16 +147,13 @@ int reload(const Context& context) {
 int check_config(const Context& context, const std::string& path, bool elsewhere) {
   const ConfigResult result = load_config(path, !elsewhere);
   if (context.json) {
-    context.out << json{{"valid", result.config.has_value()},
-                        {"path", path},
-                        {"messages", messages_json(result)}}
-                       .dump(2)
-                << '\n';
+    context.out << dump(
+        {{"valid", result.config.has_value()}, {"path", path}, {"messages", messages_json(result)}});
   } else {
     context.err << format_messages(result, path);
     if (result.config) {
-      context.out << fmt::format("{}: good (services: {}, pools: {})\n", path, result.config->services.size(),
-                                 result.config->pools.size());
+      context.out << fmt::format("{}: good (services: {}, pools: {})\n", to_printable(path),
+                                 result.config->services.size(), result.config->pools.size());
     }
   }
   return result.config ? kExitWell : kExitFailed;
@@ -166,12 +169,12 @@ int show_effective(const Context& context, const std::string& path) {
     const ConfigResult result = load_config(path, false);
     if (!context.json) context.err << format_messages(result, path);
     if (!result.config) {
-      if (context.json) context.out << json{{"messages", messages_json(result)}}.dump(2) << '\n';
+      if (context.json) context.out << dump({{"messages", messages_json(result)}});
       return kExitFailed;
     }
     text = result.effective;
   }
-  context.out << (context.json ? json{{"effective", text}}.dump(2) + "\n" : text);
+  context.out << (context.json ? dump({{"effective", text}}) : text);
   return kExitWell;
 }
 
@@ -240,7 +243,7 @@ int upgrade_dataplane(const Context& context) {
                        {"to", after.value("version", "")},
                        {"pid", after.value("pid", 0)},
                        {"take_over", take_over}};
-  context.out << (context.json ? answer.dump(2) + "\n"
+  context.out << (context.json ? dump(answer)
                                : fmt::format("dataplane {} gave way to {}: {}\n", answer.value("from", ""),
                                              answer.value("to", ""), take_over_text(take_over)));
   return kExitWell;
@@ -248,7 +251,8 @@ int upgrade_dataplane(const Context& context) {
 
 int show_version(const Context& context) {
   const std::string version = PORTICO_VERSION;
-  context.out << (context.json ? json{{"version", version}}.dump(2) + "\n" : "portico " + version + "\n");
+  context.out << (context.json ? dump({{"version", version}, {"table_abi", kAbiVersion}})
+                               : fmt::format("portico {} (table ABI {})\n", version, kAbiVersion));
   return kExitWell;
 }
 

@@ -28,6 +28,9 @@ struct Context {
   std::ostream& err;
 };
 
+// Says what went wrong, and the remedy unless it is empty, in the form that was asked for; returns `exit`.
+int fail(const Context& context, int exit, const std::string& error, const std::string& remedy);
+
 int show_status(const Context& context);
 int show_drops(const Context& context, bool all);
 int reload(const Context& context);

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <ostream>
+#include <span>
+#include <string_view>
+#include <vector>
 
 #include "control/cli/commands.h"
 
@@ -81,6 +85,22 @@ void add_backend_commands(CLI::App& app, Action& chosen, Arguments& args) {
   }
 }
 
+// Whether JSON was asked for on a command line that could not be read to its end.
+bool has_json_flag(int argc, const char* const* argv) {
+  const std::span words(argv + 1, argv + std::max(argc, 1));
+  return std::ranges::any_of(words, [](const char* word) { return std::string_view(word) == "--json"; });
+}
+
+// Help and errors of the command line; the exit status.
+int show_usage(const Context& context, const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() == 0) return app.exit(error, context.out, context.err);
+  const std::vector<std::string> rest = app.remaining();
+  const bool is_unknown = app.get_subcommands().empty() && !rest.empty();
+  return fail(context, kExitUsage,
+              is_unknown ? "there is no command or option `" + rest.front() + "`" : error.what(),
+              "`portico --help` lists the commands, also after one");
+}
+
 bool wants_colours(bool terminal) {
   const char* no_color = std::getenv("NO_COLOR");  // https://no-color.org
   return terminal && (no_color == nullptr || *no_color == '\0');
@@ -98,6 +118,7 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
       ->envname("PORTICO_RUN_DIR")
       ->capture_default_str();
   app.add_flag("--json", args.json, "Print JSON (docs/api.md)");
+  app.set_version_flag("--version", PORTICO_VERSION, "Print the version, as the command `version` does");
   add_views(app, chosen, args);
   add_configuration(app, chosen, args);
   add_backend_commands(app, chosen, args);
@@ -105,13 +126,21 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
       show_topology);
   add(app, chosen, "upgrade-dataplane",
       "Let the installed dataplane take the running one's place, connections and all", upgrade_dataplane);
-  add(app, chosen, "version", "Print the version", show_version);
+  add(app, chosen, "version", "Print the version and the table's ABI version", show_version);
+  Context context{args.run_dir, has_json_flag(argc, argv), Style(false), out, err};
   try {
     app.parse(argc, argv);
+    context.run_dir = args.run_dir;
+    context.json = args.json;
+    context.style = Style(!args.json && wants_colours(terminal));
+    return chosen(context);
+  } catch (const CLI::CallForVersion&) {
+    return show_version(context);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e, out, err) == 0 ? kExitWell : kExitUsage;
+    return show_usage(context, app, e);
+  } catch (const std::exception& e) {
+    return fail(context, kExitFailed, e.what(), "");
   }
-  return chosen(Context{args.run_dir, args.json, Style(!args.json && wants_colours(terminal)), out, err});
 }
 
 }  // namespace portico::cli

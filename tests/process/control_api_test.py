@@ -28,7 +28,7 @@ class ApiTest(ControlCase):
             self.assertIn("error", json.loads(text))
         for body in (b"{", b"[]", b'{"why": 1}', b'{"other": 1}', b"\xff\xfe"):
             self.assertEqual(request(self.socket(), "POST", "/v1/backends/-/portal-1/drain", body)[0], 400, body)
-        for why in ("x" * 257, "one\ntwo", "\x1b[2J", "\x7f", "\u009b2J"):
+        for why in ("x" * 257, "one\ntwo", "\x1b[2J", "\x7f", "\u009b2J", "\u202edenwod", "\u2066", "\u200b", "\ufeff"):
             status, answer = self.post("/v1/backends/-/portal-1/drain", json.dumps({"why": why}).encode())
             self.assertEqual((status, "`why`" in answer["error"]), (400, True), repr(why))
         self.assertEqual(self.backend("portal-1")["admin"], "active")

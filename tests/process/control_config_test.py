@@ -59,6 +59,11 @@ class ConfigTest(ControlCase):
         self.assertIn("the configuration is good, but was not applied: `instance` cannot change", answer["error"])
         self.assertEqual(self.status()["config"]["version"], version)
 
+    def test_says_its_version(self):
+        version = subprocess.run([self.command()[0], "--version"], capture_output=True, text=True, timeout=20)
+        self.assertEqual(version.returncode, 0)
+        self.assertRegex(version.stdout, r"^portico-control [0-9.]+ \(table ABI [0-9]+\)\n$")
+
     def test_second_instance_is_refused(self):
         self.start()
         second = subprocess.run(self.command(),

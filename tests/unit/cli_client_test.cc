@@ -248,6 +248,50 @@ TEST_F(CliProgram, WrongCommandLines) {
   EXPECT_EQ(run_program({"config"}), kExitUsage);
 }
 
+TEST_F(CliProgram, WrongCommandLinesAreJsonIfThatIsAskedFor) {
+  const std::vector<std::vector<const char*>> wrong = {{"--json", "statsu"},
+                                                       {"statsu", "--json"},
+                                                       {"status", "--json", "--bogus"},
+                                                       {"status", "--bogus", "--json"},
+                                                       {"--json", "drain"},
+                                                       {"--json"},
+                                                       {"drain", "--json", "a b"},
+                                                       {"--json", "explain", "\xff", "web"}};
+  for (const auto& arguments : wrong) {
+    EXPECT_EQ(run_program(arguments), kExitUsage);
+    const json answer = json::parse(out_.str(), nullptr, false);
+    ASSERT_TRUE(answer.is_object()) << out_.str();
+    EXPECT_FALSE(answer.value("error", "").empty()) << out_.str();
+    EXPECT_TRUE(answer.contains("remedy"));
+    EXPECT_EQ(err_.str(), "");
+  }
+  EXPECT_EQ(run_program({"--json", "--help"}), 0);
+}
+
+TEST_F(CliProgram, ErrorsDoNotCommandTheTerminal) {
+  EXPECT_EQ(run_program({"statsu\u202e\x1b[2J"}), kExitUsage);
+  EXPECT_NE(err_.str().find("statsu\\u202e\\x1b[2J"), std::string::npos) << err_.str();
+  FakeControl control(folder_, http(409, R"({"error": "no\u202eway", "remedy": "x"})"));
+  EXPECT_EQ(run_program({"drain", "portal-1", "--json"}), kExitFailed);
+  EXPECT_NE(out_.str().find("no\\u202eway"), std::string::npos) << out_.str();
+  EXPECT_EQ(json::parse(out_.str())["error"], "no\u202eway");
+}
+
+TEST_F(CliProgram, VersionSaysWhichTablesItKnows) {
+  const std::string expected = "(table ABI " + std::to_string(kAbiVersion) + ")";
+  for (const char* word : {"version", "--version"}) {
+    EXPECT_EQ(run_program({word}), 0);
+    EXPECT_NE(out_.str().find(expected), std::string::npos) << out_.str();
+    for (const auto& arguments : {std::vector{word, "--json"}, std::vector{"--json", word}}) {
+      EXPECT_EQ(run_program(arguments), 0);
+      const json answer = json::parse(out_.str(), nullptr, false);
+      ASSERT_TRUE(answer.is_object()) << out_.str();
+      EXPECT_EQ(answer.value("table_abi", 0u), kAbiVersion);
+      EXPECT_FALSE(answer.value("version", "").empty());
+    }
+  }
+}
+
 TEST_F(CliProgram, HelpNamesEveryCommandAndExitStatus) {
   EXPECT_EQ(run_program({"--help"}), 0);
   for (const char* word : {"status", "drops", "explain", "reload", "check-config", "config", "drain", "hold",

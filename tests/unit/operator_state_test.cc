@@ -46,6 +46,15 @@ TEST_F(OperatorStateTest, ResumeForgets) {
   EXPECT_TRUE(after.entries().empty());
 }
 
+TEST_F(OperatorStateTest, WordsThatWouldCommandATerminalAreReadInAHarmlessForm) {
+  std::ofstream(path())
+      << R"([{"pool":"p","backend":"b","state":"held","who":"ro\u009bot","why":"a\u202eb"}])";
+  OperatorState state(path());
+  ASSERT_EQ(state.load(), std::nullopt);
+  EXPECT_EQ(state.find("p", "b")->who, "ro\\x9bot");
+  EXPECT_EQ(state.find("p", "b")->why, "a\\u202eb");
+}
+
 TEST_F(OperatorStateTest, NamesABrokenFileAndTreatsAllAsActive) {
   for (const char* text : {"", "{", "[1]", R"([{"pool":"p","backend":"b","state":"asleep"}])", R"({"a":1})",
                            R"([{"pool":1,"backend":"b","state":"held"}])"}) {
