@@ -2,6 +2,9 @@
 #include "control/dataplane_watch.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "control/printable.h"
 
 namespace portico {
 namespace {
@@ -10,10 +13,13 @@ namespace {
 constexpr uint64_t kAcknowledgeNs = 1'000'000'000;
 constexpr uint64_t kRecentNs = 1'000'000'000;
 constexpr uint64_t kRateIntervalNs = 500'000'000;
+// What contradicted itself is told of for so long, and logged once in that time.
+constexpr uint64_t kToldNs = 60'000'000'000;
 
+// It goes to logs and terminals, and anybody may have written it who can write the file.
 template <size_t N>
 std::string text_of(const char (&field)[N]) {
-  return {field, std::find(field, field + N - 1, '\0')};
+  return to_printable({field, std::find(field, field + N - 1, '\0')});
 }
 
 // Only the lock tells that nobody is there: a file that cannot be read may belong to a living process.
@@ -21,13 +27,46 @@ bool may_be_alive(const FeedbackResult& result) {
   return result.writer_alive || result.status == FeedbackStatus::unreadable;
 }
 
+// Feeds counters of three consecutive readings to rates. Whoever else writes to the file (it is open to
+// nobody, but that may be a mistake away) is overwritten by the dataplane before the next reading: so a value
+// counts only once it lies between its neighbours', and then it is right or harmless, whichever of the three
+// was spoiled.
+class Follower {
+ public:
+  Follower(const Feedback& earlier, const Feedback& middle, const Feedback& later, uint64_t middle_ns)
+      : earlier_(earlier), middle_(middle), later_(later), middle_ns_(middle_ns) {}
+
+  // `get(feedback)`: the counter in a reading.
+  template <typename Get>
+  void follow(Rate& rate, Get get) {
+    if (!is_between(get) || !rate.update(get(middle_), middle_ns_)) ++contradictions_;
+  }
+  template <typename GetPart, typename GetWhole>
+  void follow(Share& share, GetPart part, GetWhole whole) {
+    if (!is_between(part) || !is_between(whole) || !share.update(part(middle_), whole(middle_), middle_ns_))
+      ++contradictions_;
+  }
+  uint64_t contradictions() const { return contradictions_; }
+
+ private:
+  template <typename Get>
+  bool is_between(Get get) const {
+    return get(earlier_) <= get(middle_) && get(middle_) <= get(later_);
+  }
+
+  const Feedback &earlier_, &middle_, &later_;
+  const uint64_t middle_ns_;
+  uint64_t contradictions_ = 0;
+};
+
 }  // namespace
 
 DataplaneWatch::DataplaneWatch(const std::filesystem::path& run_dir, Event on_event)
     : reader_(run_dir),
       on_event_(std::move(on_event)),
       feedback_(std::make_unique<Feedback>()),
-      next_(std::make_unique<Feedback>()),
+      before_(std::make_unique<Feedback>()),
+      earlier_(std::make_unique<Feedback>()),
       sent_at_ns_(kMaxBackends),
       services_(kMaxServices),
       backends_(kMaxBackends),
@@ -35,36 +74,60 @@ DataplaneWatch::DataplaneWatch(const std::filesystem::path& run_dir, Event on_ev
       busy_(kMaxWorkers) {}
 
 void DataplaneWatch::poll(uint64_t table_epoch, uint64_t generation, uint64_t now_ns) {
-  auto result = reader_.read(*next_);
+  auto result = reader_.read(*earlier_);
+  readings_ = std::min(readings_, 2u);  // what that overwrote is gone
   // A writer in the middle of an update is no news; one that died there is.
   if (result.status == FeedbackStatus::busy && result.writer_alive && result_.ok()) return;
-  result_ = std::move(result);
-  if (!result_.ok()) feedback_->header.epoch = 0;  // what is read next is not to be compared with what was
-  if (result_.ok()) {
-    std::swap(feedback_, next_);
-    note_packets_out(now_ns);
-    feedback_->header.worker_count = std::min(feedback_->header.worker_count, kMaxWorkers);
-    feedback_->header.port_count = std::min(feedback_->header.port_count, kMaxPorts);
-  }
+  keep(std::move(result), now_ns);
   const bool ours = result_.ok() && feedback_->header.table_epoch == table_epoch;
   adopted_ = ours ? feedback_->header.adopted_generation : 0;
   note_presence();
   if (!result_.ok()) return;
-  if (feedback_->header.epoch != epoch_) {
-    epoch_ = feedback_->header.epoch;
-    reported_refusal_ = 0;
-    waiting_generation_ = 0;
-  }
+  note_epoch();
   note_refusal();
   note_acknowledgement(generation, now_ns);
-  if (now_ns >= rates_at_ns_ + kRateIntervalNs) update_rates(now_ns);
+  if (may_update_rates(now_ns)) update_rates();
 }
 
-// next_ holds the report before.
+// earlier_ holds what was read.
+void DataplaneWatch::keep(FeedbackResult result, uint64_t now_ns) {
+  result_ = std::move(result);
+  if (!result_.ok()) {
+    readings_ = 0;
+    return;
+  }
+  std::swap(earlier_, before_);
+  std::swap(before_, feedback_);
+  before_ns_ = std::exchange(read_ns_, now_ns);
+  if (readings_ != 0 && before_->header.epoch == feedback_->header.epoch)
+    ++readings_;
+  else
+    readings_ = 1;
+  note_packets_out(now_ns);
+  feedback_->header.worker_count = std::min(feedback_->header.worker_count, kMaxWorkers);
+  feedback_->header.port_count = std::min(feedback_->header.port_count, kMaxPorts);
+}
+
+// Another process: what it counts begins at 0.
+void DataplaneWatch::note_epoch() {
+  if (feedback_->header.epoch == epoch_) return;
+  epoch_ = feedback_->header.epoch;
+  reported_refusal_ = 0;
+  waiting_generation_ = 0;
+  std::ranges::fill(services_, ServiceRates{});
+  std::ranges::fill(backends_, BackendRates{});
+  std::ranges::fill(drops_, Rate{});
+  std::ranges::fill(busy_, Share{});
+}
+
+bool DataplaneWatch::may_update_rates(uint64_t now_ns) const {
+  return readings_ >= 3 && now_ns >= rates_at_ns_ + kRateIntervalNs;
+}
+
 void DataplaneWatch::note_packets_out(uint64_t now_ns) {
-  if (next_->header.epoch != feedback_->header.epoch) return;
+  if (readings_ < 2) return;
   for (uint32_t i = 0; i < kMaxBackends; ++i)
-    if (feedback_->backends[i].packets_out > next_->backends[i].packets_out) sent_at_ns_[i] = now_ns;
+    if (feedback_->backends[i].packets_out > before_->backends[i].packets_out) sent_at_ns_[i] = now_ns;
 }
 
 bool DataplaneWatch::has_sent(uint16_t backend, uint64_t now_ns) const {
@@ -131,24 +194,44 @@ void DataplaneWatch::note_acknowledgement(uint64_t generation, uint64_t now_ns) 
             late_ + " has not taken table " + std::to_string(waiting_generation_) + " into use");
 }
 
-void DataplaneWatch::update_rates(uint64_t now_ns) {
-  rates_at_ns_ = now_ns;
+void DataplaneWatch::update_rates() {
+  rates_at_ns_ = read_ns_;
+  Follower to(*earlier_, *before_, *feedback_, before_ns_);
   for (uint32_t i = 0; i < kMaxServices; ++i) {
-    const ServiceFeedback& from = feedback_->services[i];
-    services_[i].new_flows.update(from.new_flows, now_ns);
-    services_[i].bytes_in.update(from.bytes_in, now_ns);
-    services_[i].bytes_out.update(from.bytes_out, now_ns);
-    services_[i].missed.update(from.missed, now_ns);
+    const auto field = [i](auto member) { return [=](const Feedback& f) { return f.services[i].*member; }; };
+    to.follow(services_[i].new_flows, field(&ServiceFeedback::new_flows));
+    to.follow(services_[i].bytes_in, field(&ServiceFeedback::bytes_in));
+    to.follow(services_[i].bytes_out, field(&ServiceFeedback::bytes_out));
+    to.follow(services_[i].missed, field(&ServiceFeedback::missed));
   }
   for (uint32_t i = 0; i < kMaxBackends; ++i) {
-    const BackendFeedback& from = feedback_->backends[i];
-    backends_[i].new_flows.update(from.new_flows, now_ns);
-    backends_[i].bytes_in.update(from.bytes_in, now_ns);
-    backends_[i].bytes_out.update(from.bytes_out, now_ns);
+    const auto field = [i](auto member) { return [=](const Feedback& f) { return f.backends[i].*member; }; };
+    to.follow(backends_[i].new_flows, field(&BackendFeedback::new_flows));
+    to.follow(backends_[i].bytes_in, field(&BackendFeedback::bytes_in));
+    to.follow(backends_[i].bytes_out, field(&BackendFeedback::bytes_out));
   }
-  for (uint32_t i = 0; i < kDropReasonCount; ++i) drops_[i].update(feedback_->drops[i], now_ns);
+  for (uint32_t i = 0; i < kDropReasonCount; ++i)
+    to.follow(drops_[i], [i](const Feedback& f) { return f.drops[i]; });
   for (uint32_t i = 0; i < feedback_->header.worker_count; ++i)
-    busy_[i].update(feedback_->workers[i].busy_cycles, feedback_->workers[i].total_cycles, now_ns);
+    to.follow(
+        busy_[i], [i](const Feedback& f) { return f.workers[i].busy_cycles; },
+        [i](const Feedback& f) { return f.workers[i].total_cycles; });
+  note_contradictions(to.contradictions(), read_ns_);
+}
+
+void DataplaneWatch::note_contradictions(uint64_t found, uint64_t now_ns) {
+  if (found == 0) return;
+  const bool is_told = contradictions_ != 0 && now_ns < contradicted_ns_ + kToldNs;
+  contradictions_ += found;
+  contradicted_ns_ = now_ns;
+  if (!is_told) on_event_(Level::error, contradiction_text());
+}
+
+std::string DataplaneWatch::contradiction_text() const {
+  return std::to_string(contradictions_) +
+         " counters in the run directory's `feedback` contradicted themselves, their rates begin anew: "
+         "something "
+         "else than portico-dataplane writes there; look for who may (its mode should be 0640)";
 }
 
 std::vector<std::string> DataplaneWatch::ports() const {
@@ -198,6 +281,7 @@ std::vector<std::string> DataplaneWatch::warnings() const {
   if (!late_.empty())
     warnings.push_back(late_ + " has not taken table " + std::to_string(waiting_generation_) +
                        " into use; if this stays, restart the dataplane");
+  if (contradictions_ != 0 && read_ns_ < contradicted_ns_ + kToldNs) warnings.push_back(contradiction_text());
   for (uint32_t i = 0; i < header.port_count; ++i)
     if (feedback_->ports[i].link_up == 0)
       warnings.push_back("port " + text_of(feedback_->ports[i].name) +

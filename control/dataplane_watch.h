@@ -70,6 +70,9 @@ class DataplaneWatch {
   // Whether packets came from a backend to the NAT of a working dataplane within the last second.
   bool has_sent(uint16_t backend, uint64_t now_ns) const;
 
+  // Counters that contradicted themselves, since control started: no dataplane writes that.
+  uint64_t contradictions() const { return contradictions_; }
+
   // What is wrong with the dataplane now, each with its remedy.
   std::vector<std::string> warnings() const;
 
@@ -82,7 +85,12 @@ class DataplaneWatch {
   void note_presence();
   void note_refusal();
   void note_acknowledgement(uint64_t generation, uint64_t now_ns);
-  void update_rates(uint64_t now_ns);
+  void note_epoch();
+  void keep(FeedbackResult result, uint64_t now_ns);
+  bool may_update_rates(uint64_t now_ns) const;
+  void update_rates();
+  std::string contradiction_text() const;
+  void note_contradictions(uint64_t found, uint64_t now_ns);
   void note_packets_out(uint64_t now_ns);
   FlowReport report() const;
   std::string slow_workers(uint64_t generation) const;
@@ -90,12 +98,16 @@ class DataplaneWatch {
   FeedbackReader reader_;
   Event on_event_;
   FeedbackResult result_;
-  std::unique_ptr<Feedback> feedback_, next_;
+  // The last readings, and how many of them, the newest first, are consecutive ones of one dataplane.
+  std::unique_ptr<Feedback> feedback_, before_, earlier_;
+  uint32_t readings_ = 0;
+  uint64_t read_ns_ = 0, before_ns_ = 0;
   std::string presence_;  // what was last said about it
   uint64_t epoch_ = 0, adopted_ = 0, reported_refusal_ = 0;
   uint64_t waiting_generation_ = 0, waiting_since_ns_ = 0;
   std::string late_;  // who has not acknowledged; empty: nobody is late
   uint64_t rates_at_ns_ = 0;
+  uint64_t contradictions_ = 0, contradicted_ns_ = 0;
   std::vector<uint64_t> sent_at_ns_;  // by backend: when its counter was last seen to grow; 0: never
   std::vector<ServiceRates> services_;
   std::vector<BackendRates> backends_;

@@ -171,6 +171,9 @@ void add_dataplane(const StatusView& view, Writer& out) {
           view.watch.is_working() ? 1 : 0);
   out.add("portico_dataplane_start_time_seconds", "When the dataplane started, Unix time.", kGauge,
           seconds(header.start_realtime_ns));
+  out.add("portico_feedback_contradictions_total",
+          "Counters in the feedback file that went back or grew impossibly; control counts them.", kCounter,
+          static_cast<double>(view.watch.contradictions()));
   out.add("portico_table_refusals_total", "Table generations that the dataplane refused.", kCounter,
           static_cast<double>(header.refused_count));
   const NatUse nat = nat_use(view.config, view.ids, feedback);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <optional>
 
 #include "contract/run_dir.h"
 
@@ -35,6 +36,21 @@ class Watch : public testing::Test {
     change(feedback);
     writer_->end();
     watch_->poll(kEpoch, 9, monotonic_ns());
+  }
+  // Half a minute of reports, 100 ms apart, that grow by 1,000 drops and 1 MB of service 3 per second; every
+  // seventh reading is of a file in which somebody else has just written `garbage` to both counters.
+  void report_over_time(std::optional<uint64_t> garbage) {
+    uint64_t now = 1'000'000'000;
+    for (int i = 1; i <= 300; ++i) {
+      Feedback& feedback = writer_->begin();
+      const bool is_spoiled = garbage && i % 7 == 0;
+      feedback.drops[2] = is_spoiled ? *garbage : uint64_t{100} * i;
+      feedback.services[3].bytes_in = is_spoiled ? *garbage : uint64_t{100'000} * i;
+      writer_->end();
+      watch_->poll(kEpoch, 9, now += 100'000'000);
+      EXPECT_LT(watch_->drop_rate(2).per_second(), 1500) << "reading " << i;
+      EXPECT_LT(watch_->service_rates(3).bytes_in.per_second(), 1'500'000) << "reading " << i;
+    }
   }
 
   static constexpr uint64_t kEpoch = 77;
@@ -84,6 +100,47 @@ TEST_F(Watch, AnAdoptedTableMayStillNeedARestart) {
   ASSERT_EQ(watch_->warnings().size(), 1u);
   EXPECT_NE(watch_->warnings()[0].find("need a restart"), std::string::npos);
   EXPECT_TRUE(errors_.empty());
+}
+
+TEST_F(Watch, RatesAreThoseOfTheCounters) {
+  report_over_time(std::nullopt);
+  EXPECT_EQ(watch_->contradictions(), 0u);
+  EXPECT_GT(watch_->drop_rate(2).per_second(), 900);
+  EXPECT_GT(watch_->service_rates(3).bytes_in.per_second(), 900'000);
+}
+
+TEST_F(Watch, NoRateIsOfWhatOthersWrote) {
+  for (const uint64_t garbage : {uint64_t{1}, uint64_t{1} << 22, uint64_t{1} << 35, ~uint64_t{0}}) {
+    TearDown();
+    SetUp();
+    errors_.clear();
+    report_over_time(garbage);
+    EXPECT_GT(watch_->contradictions(), 0u);
+    ASSERT_EQ(errors_.size(), 1u) << "said once";
+    EXPECT_NE(errors_[0].find("feedback"), std::string::npos) << errors_[0];
+    EXPECT_FALSE(watch_->warnings().empty());
+    EXPECT_GT(watch_->drop_rate(2).per_second(), 900);
+  }
+}
+
+TEST_F(Watch, RatesBeginAnewWithTheDataplane) {
+  report_over_time(std::nullopt);
+  writer_.reset();
+  writer_ = std::make_unique<FeedbackWriter>(dir_, "test");
+  watch_->poll(kEpoch, 9, monotonic_ns());
+  EXPECT_EQ(watch_->drop_rate(2).per_second(), 0);
+  EXPECT_EQ(watch_->contradictions(), 0u) << "a restart contradicts nothing";
+}
+
+TEST_F(Watch, TextsOfTheFileDoNotCommandTheTerminal) {
+  report([](Feedback& f) {
+    f.header.adopted_generation = 8;
+    f.header.refused_generation = 9;
+    f.header.refused_count = 1;
+    set_text(f.header.refused_text, "\x1b[2J\u202e");
+  });
+  ASSERT_EQ(errors_.size(), 1u);
+  EXPECT_NE(errors_[0].find("\\x1b[2J\\u202e"), std::string::npos) << errors_[0];
 }
 
 TEST_F(Watch, KnowsWhichBackendsSend) {

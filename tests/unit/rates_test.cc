@@ -28,11 +28,22 @@ TEST(Rate, FollowsAChangeWithinAFewSecondsAndSmoothsIt) {
   EXPECT_NEAR(rate.per_second(), 1100, 1);
 }
 
-TEST(Rate, TakesACounterThatWentBackForOneThatStartedOver) {
+TEST(Rate, BeginsAnewAfterACounterWentBack) {
   Rate rate;
-  rate.update(1'000'000, kSecond);
-  rate.update(50, 2 * kSecond);
-  EXPECT_DOUBLE_EQ(rate.per_second(), 50);
+  EXPECT_TRUE(rate.update(1'000'000, kSecond));
+  EXPECT_TRUE(rate.update(1'000'100, 2 * kSecond));
+  EXPECT_FALSE(rate.update(50, 3 * kSecond));
+  EXPECT_EQ(rate.per_second(), 0);
+  EXPECT_TRUE(rate.update(60, 4 * kSecond));
+  EXPECT_DOUBLE_EQ(rate.per_second(), 10);
+}
+
+TEST(Rate, BeginsAnewAfterAnImpossibleStep) {
+  Rate rate;
+  rate.update(0, kSecond);
+  EXPECT_TRUE(rate.update(50'000'000'000, 2 * kSecond)) << "400 Gbit/s";
+  EXPECT_FALSE(rate.update(uint64_t{1} << 62, 3 * kSecond));
+  EXPECT_EQ(rate.per_second(), 0);
 }
 
 TEST(Rate, IgnoresTimeThatDoesNotPass) {
@@ -50,6 +61,17 @@ TEST(Share, IsThePartOfTheWholeAndNeverMoreThanOne) {
   EXPECT_DOUBLE_EQ(share.value(), 0.25);
   share.update(1025, 200, 3 * kSecond);
   EXPECT_LE(share.value(), 1);
+}
+
+TEST(Share, BeginsAnewIfEitherCounterContradictsItself) {
+  Share share;
+  share.update(0, 0, kSecond);
+  share.update(25, 100, 2 * kSecond);
+  EXPECT_FALSE(share.update(20, 200, 3 * kSecond));
+  EXPECT_EQ(share.value(), 0);
+  EXPECT_TRUE(share.update(30, 300, 4 * kSecond));
+  EXPECT_TRUE(share.update(80, 400, 5 * kSecond));
+  EXPECT_DOUBLE_EQ(share.value(), 0.5);
 }
 
 }  // namespace
