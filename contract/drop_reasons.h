@@ -39,7 +39,10 @@
   X(no_mbuf, "no packet buffer for an answer; raise `mbufs`")                                                \
   X(no_table, "no table has been adopted yet; is portico-control running?")                                  \
   X(flow_reset, "a packet of a connection whose backend went down; answered with RST")                       \
-  X(rate_limited, "an answer (RST) that was not sent because of the rate limit; look for a flood")
+  X(rate_limited, "an answer (RST) that was not sent because of the rate limit; look for a flood")           \
+  X(kernel_full,                                                                                             \
+    "the ring to the kernel, of a port on vfio-pci, is full; look for a flood of other "                     \
+    "traffic")
 
 namespace portico {
 

@@ -146,7 +146,8 @@ ConfigResult load_config(const std::string& path, bool check_system);
 // The same for text; `name` stands for the file in messages.
 ConfigResult parse_config(const std::string& text, const std::string& name);
 
-// The kernel's interface of a dataplane port: its name, or what its DPDK arguments name (`iface=`).
+// The kernel's interface of a dataplane port: the one it attaches to, or the tap that stands for it. A port
+// without either has its name, which no interface has.
 std::string interface_of(const DataplaneConfig::Port& port);
 
 // "file:line:column: error: text", one line per message.

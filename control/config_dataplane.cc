@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include "contract/port_name.h"
 #include "control/config_names.h"
 #include "control/config_sections.h"
 
@@ -144,11 +145,8 @@ void read_nat(ConfigReader& reader, const YamlNode& node, NatConfig& nat) {
 }
 
 std::string interface_of(const DataplaneConfig::Port& port) {
-  constexpr std::string_view kKey = "iface=";
-  const size_t at = port.devargs.find(kKey);
-  if (at == std::string::npos) return port.name;
-  const size_t start = at + kKey.size();
-  return port.devargs.substr(start, port.devargs.find(',', start) - start);
+  const std::string interface = parse_port(port.name, port.devargs).kernel_side();
+  return interface.empty() ? port.name : interface;
 }
 
 }  // namespace portico

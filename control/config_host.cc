@@ -11,6 +11,7 @@
 #include <fstream>
 #include <map>
 
+#include "contract/port_name.h"
 #include "control/config_sections.h"
 #include "control/host.h"
 
@@ -20,17 +21,6 @@ namespace {
 
 std::string plural(uint32_t count, std::string_view what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
-}
-
-enum class PortKind { interface, pci, vdev };
-
-// "0000:03:00.0" and "03:00.0" are PCI addresses; DPDK's virtual devices start with a driver's prefix.
-PortKind port_kind(const std::string& name) {
-  if (name.find(':') != std::string::npos) return PortKind::pci;
-  for (const char* prefix : {"net_", "eth_", "virtio_user"}) {
-    if (name.starts_with(prefix)) return PortKind::vdev;
-  }
-  return PortKind::interface;
 }
 
 void check_interface(ConfigReader& reader, Mark mark, const std::string& name) {
@@ -45,28 +35,14 @@ void check_interface(ConfigReader& reader, Mark mark, const std::string& name) {
 
 void check_ports(ConfigReader& reader, const DataplaneConfig& dataplane) {
   for (size_t i = 0; i < dataplane.ports.size(); ++i) {
-    const DataplaneConfig::Port& port = dataplane.ports[i];
-    const std::string& name = port.name;
+    const std::string& name = dataplane.ports[i].name;
+    const PortName port = parse_port(name, dataplane.ports[i].devargs);
     const Mark mark = reader.mark(fmt::format("dataplane/ports/#{}", i));
-    if (!port.devargs.empty()) {
-      // Then the name is only a name, and the arguments are DPDK's; but for the interface in them.
-      if (interface_of(port) != name) check_interface(reader, mark, interface_of(port));
-      continue;
-    }
-    switch (port_kind(name)) {
-      case PortKind::interface:
-        check_interface(reader, mark, name);
-        break;
-      case PortKind::pci: {
-        const std::string full = name.size() == std::strlen("03:00.0") ? "0000:" + name : name;
-        if (access(("/sys/bus/pci/devices/" + full).c_str(), F_OK) == 0) break;
-        reader.error(mark,
-                     fmt::format("there is no PCI device `{}` here; `lspci -D` lists those there are", name));
-        break;
-      }
-      case PortKind::vdev:
-        break;
-    }
+    // The interface of a vdev with arguments, too: then the name is only a name.
+    if (!port.interface.empty()) check_interface(reader, mark, port.interface);
+    if (port.kind == PortKind::pci && access(("/sys/bus/pci/devices/" + port.device).c_str(), F_OK) != 0)
+      reader.error(mark, fmt::format("there is no PCI device `{}` here; `lspci -D` lists those there are",
+                                     port.device));
   }
 }
 
@@ -76,7 +52,7 @@ void check_queues(ConfigReader& reader, const DataplaneConfig& dataplane) {
   std::map<std::string, uint32_t> queues;  // of the kernel's interfaces that tell
   uint32_t fewest = UINT32_MAX;
   for (const auto& port : dataplane.ports) {
-    if (port_kind(port.name) != PortKind::interface || !port.devargs.empty()) continue;
+    if (parse_port(port.name, port.devargs).kind != PortKind::kernel_interface) continue;
     const uint32_t count = interface_facts(port.name).rx_queues;
     if (count != 0) queues[port.name] = count;
     if (count != 0) fewest = std::min(fewest, count);

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <sstream>
 
+#include "contract/port_name.h"
+#include "contract/tap_interface.h"
 #include "control/builder_services.h"
 #include "control/port_order.h"
 #include "control/service_impl.h"
@@ -97,6 +99,20 @@ void Service::Impl::store_ids() {
   stored_ids = std::move(text);
 }
 
+namespace {
+
+// Addresses and neighbours need the interfaces before the dataplane has started by the first table.
+std::optional<std::string> ensure_taps(const Config& config) {
+  for (const auto& port : config.dataplane.ports) {
+    const std::string tap = parse_port(port.name, port.devargs).tap;
+    if (tap.empty()) continue;
+    if (auto error = ensure_tap(tap)) return error;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 // Guard first, then addresses: an address without its guard would let the kernel reset clients. What is given
 // up loses its address before its guard.
 std::optional<std::string> Service::Impl::install(const Config& next, const Config* before) {
@@ -105,6 +121,7 @@ std::optional<std::string> Service::Impl::install(const Config& next, const Conf
   auto first = guard->apply(before ? both(listeners, listeners_of(*before)) : listeners,
                             before ? both(nat, nat_of(*before)) : nat);
   if (first) return first;
+  if (auto error = ensure_taps(next)) return error;
   if (guard->was_mended())
     spdlog::warn("put back the guard {}: somebody had changed its rules", guard->table());
   auto error = addresses->apply(addresses_of(next), interfaces_of(next));

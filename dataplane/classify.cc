@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a parsed packet is to us.
+#include "dataplane/kernel_rules.h"
 #include "dataplane/parse.h"
 #include "dataplane/plain.h"
 #include "dataplane/stages.h"
@@ -136,11 +137,41 @@ class PlainView {
   const FlowIndex* nat_ = nullptr;
 };
 
+// Whether a frame is for a group. Such frames are the kernel's, and short ways do not look at MAC addresses.
+bool is_for_group(const uint8_t* frame) {
+  return (frame[0] & 1) != 0;
+}
+
+// Steering has kept them from all ports but those that DPDK drives alone.
+[[gnu::noinline]] void leave_groups(FirstLook& look, uint32_t n) {
+  for (uint32_t i = 0; i < n; ++i) {
+    const uint64_t others = ~(uint64_t{is_for_group(look.frames[i])} << i);
+    look.acks &= others;
+    look.syns &= others;
+  }
+}
+
+// On a port with a way to the kernel: whether the frame is the kernel's although classify() would not say so.
+// It judges TCP and what is not IP as the steering rules do, but drops what is malformed or a fragment, and
+// takes all ICMP errors, whoever they are for.
+bool is_kernels(const WorkerCore& core, const Packet& packet) {
+  if (!has_kernel_path(core, packet)) return false;
+  const auto* const frame = rte_pktmbuf_mtod(packet.mbuf, const uint8_t*);
+  const uint32_t size = rte_pktmbuf_data_len(packet.mbuf);
+  if (packet.kind == Kind::tcp) {
+    const auto l2_size = static_cast<uint32_t>(packet.l3 - frame);
+    const bool is_tagged_once = l2_size == kPlainL2Size + 4 && load<uint16_t>(frame + 12) == htons(0x8100);
+    if (!is_for_group(frame) && (l2_size == kPlainL2Size || is_tagged_once)) return false;
+  }
+  return packet.kind != Kind::not_ip && !is_for_dataplane(*core.table, frame, size);
+}
+
 // All but plain IPv4. Apart, so that it takes no registers from the loop.
 [[gnu::noinline]] void classify_other(WorkerCore& core, Packet& packet, rte_mbuf* mbuf,
                                       bool was_handed_over) {
-  if (parse_plain<V4>(packet, mbuf, was_handed_over)) return classify_tcp<V4>(core, packet);
-  if (parse_plain<V6>(packet, mbuf, was_handed_over)) {
+  const bool is_group = is_for_group(rte_pktmbuf_mtod(mbuf, const uint8_t*));
+  if (!is_group && parse_plain<V4>(packet, mbuf, was_handed_over)) return classify_tcp<V4>(core, packet);
+  if (!is_group && parse_plain<V6>(packet, mbuf, was_handed_over)) {
     if (!PlainView<V6>(core).classify(packet, packet.l3, packet.l4)) classify_tcp<V6>(core, packet);
     return;
   }
@@ -148,7 +179,10 @@ class PlainView {
   packet.mbuf = mbuf;
   packet.was_handed_over = was_handed_over;
   parse_frame(packet);
-  classify(core, packet);
+  if (!was_handed_over && is_kernels(core, packet))
+    to_kernel_or_drop(core, packet, DropReason::not_ours);
+  else
+    classify(core, packet);
 }
 
 // A plain packet for nothing of this worker's.
@@ -163,6 +197,7 @@ void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_ha
   FirstLook& look = core.look;
   open_frames(look, mbufs, n);
   core.has_avx512 ? look_with_avx512(look, n) : look_portably(look, n);
+  if (core.config.kernel_ports != 0) leave_groups(look, n);
   const PlainView<V4> v4(core);
   const uint64_t acks = look.acks, plain = look.acks | look.syns;
   for (uint32_t i = 0; i < n; ++i) {

@@ -14,6 +14,7 @@
 #include "dataplane/eal.h"
 #include "dataplane/flow_keeper.h"
 #include "dataplane/handover.h"
+#include "dataplane/host_path.h"
 #include "dataplane/log.h"
 #include "dataplane/options.h"
 #include "dataplane/plan_text.h"
@@ -24,6 +25,7 @@
 #include "dataplane/start_priority.h"
 #include "dataplane/steering.h"
 #include "dataplane/table_wait.h"
+#include "dataplane/tap.h"
 #include "dataplane/telemetry.h"
 #include "dataplane/telemetry_socket.h"
 #include "dataplane/upgrade.h"
@@ -80,9 +82,23 @@ void open_ports(const StartPlan& plan, const std::vector<rte_mempool*>& pools, P
   }
 }
 
+// Null if the kernel has an interface of its own for every port, or none has a wire.
+std::unique_ptr<HostPath> create_host_path(const Ports& ports, uint32_t workers, rte_mempool* pool) {
+  std::vector<std::unique_ptr<HostDevice>> taps;
+  bool any = false;
+  for (const Port& port : ports.list()) {
+    taps.push_back(
+        port.plan.tap.empty() ? nullptr : std::make_unique<Tap>(port.plan.tap, ports.mac_of(port), port.mtu));
+    any |= taps.back() != nullptr;
+  }
+  if (!any) return nullptr;
+  return std::make_unique<HostPath>("host", std::move(taps), workers, pool,
+                                    [&ports](uint32_t port) { return ports.is_link_up(port); });
+}
+
 std::vector<std::unique_ptr<WorkerThread>> create_workers(const StartPlan& plan, const Ports& ports,
                                                           const std::vector<rte_mempool*>& pools,
-                                                          const FlowKeeper& keeper, HandoverRings& rings) {
+                                                          const FlowKeeper& keeper, HandoverRings& rings, HostPath* host) {
   std::vector<uint16_t> port_ids;
   for (const Port& port : ports.list()) port_ids.push_back(port.id);
   std::vector<std::unique_ptr<WorkerThread>> workers;
@@ -93,11 +109,11 @@ std::vector<std::unique_ptr<WorkerThread>> create_workers(const StartPlan& plan,
                         .tsc_hz = rte_get_tsc_hz(),
                         .numa_node = plan.placement.worker_nodes[i],
                         .huge_pages = plan.huge_pages,
-                        .kernel_path = false,
+                        .kernel_ports = host != nullptr ? host->ports() : 0,
                         .pool = pools[i]};
     keeper.configure(config);
     workers.push_back(std::make_unique<WorkerThread>(config, static_cast<int>(plan.placement.worker_cpus[i]),
-                                                     port_ids, &rings));
+                                                     port_ids, &rings, host));
   }
   return workers;
 }
@@ -168,7 +184,8 @@ End run(const Options& options, Upgrade& upgrade) {
   HandoverRings rings("handover", plan.placement.worker_nodes);
   FlowKeeper keeper(plan, options);
   if (keeper.store() != nullptr) keeper.store()->note_rss(ports.rss_digest());
-  const auto threads = create_workers(plan, ports, pools, keeper, rings);
+  const auto host = create_host_path(ports, plan.workers, pools.front());
+  const auto threads = create_workers(plan, ports, pools, keeper, rings, host.get());
   std::vector<WorkerThread*> workers;
   workers.reserve(threads.size());
   for (const auto& thread : threads) workers.push_back(thread.get());
@@ -176,13 +193,15 @@ End run(const Options& options, Upgrade& upgrade) {
   // The workers get the table before they run; services are steered when they have it.
   Adoption adoption(adopter, workers, &steering, keeper.store());
   // Whatever ends this, the workers stop before the tables that they use go.
-  const auto stop_workers = [&workers](void*) {
+  const auto stop_workers = [&workers, &host](void*) {
     for (WorkerThread* worker : workers) worker->stop();
+    if (host != nullptr) host->stop();
   };
   const std::unique_ptr<void, decltype(stop_workers)> stopper(&adoption, stop_workers);
   adoption.start_with(snapshot, monotonic_ns());
   priority.end();
   for (WorkerThread* worker : workers) worker->start();
+  if (host != nullptr) host->start();
   log_info("forwarding: " + std::to_string(plan.workers) + " workers, generation " +
            std::to_string(snapshot->generation));
   End end = End::stop;
@@ -195,6 +214,7 @@ End run(const Options& options, Upgrade& upgrade) {
   log_info("stopping");
   report.write(DataplaneState::stopping, adoption, workers, ports, steering);
   for (WorkerThread* worker : workers) worker->stop();
+  if (host != nullptr) host->stop();
   ports.close();
   steering.detach();
   return end;

@@ -5,14 +5,9 @@
 #include <string>
 
 #include "contract/layout.h"
+#include "contract/port_name.h"
 
 namespace portico {
-
-enum class PortKind {
-  kernel_interface,  // AF_XDP on a device that the kernel keeps
-  pci,               // a device bound to vfio-pci
-  vdev,              // any other DPDK virtual device, as given
-};
 
 struct PortPlan {
   PortKind kind;
@@ -20,15 +15,12 @@ struct PortPlan {
   std::string device;     // DPDK's device name: "net_af_xdp0", "0000:03:00.0"
   std::string arguments;  // the device's arguments, without the name
   std::string interface;  // kernel name behind the port; empty: none
+  std::string tap;        // kernel interface to make for what is not ours; empty: none
 };
 
-// The plan for port `index` with `queues` queue pairs. An empty `devargs` means: implied by the name, that is
-// a PCI address or else a kernel interface name. `xdp_program` is the steering program's object file; empty:
-// the driver's own program, which takes every packet.
+// The plan for port `index` with `queues` queue pairs. `xdp_program` is the steering program's object file;
+// empty: the driver's own program, which takes every packet.
 PortPlan plan_port(const PortRecord& record, uint32_t index, uint32_t queues, const std::string& xdp_program);
-
-// "03:00.0" or "0000:03:00.0".
-bool is_pci_address(const std::string& text);
 
 // The record's text up to the first NUL or the field's end.
 template <size_t N>

@@ -89,6 +89,11 @@ void set_up_queues(const PortPlan& plan, uint16_t id, uint32_t queues,
   }
 }
 
+// The kernel behind the tap joins groups that the NIC does not know of: neighbour solicitations, OSPF, VRRP.
+void receive_groups(uint16_t id) {
+  if (rte_eth_allmulticast_enable(id) != 0) rte_eth_promiscuous_enable(id);
+}
+
 // A kernel interface's MTU is the kernel's business; only a difference that the configuration asks for is
 // set.
 uint32_t settle_mtu(const PortPlan& plan, uint16_t id, uint32_t wanted) {
@@ -138,8 +143,10 @@ void Ports::open(const PortPlan& plan, uint32_t queues, uint32_t mtu,
   if (error != 0) fail(plan, "it does not start", error, probe_remedy(plan));
   // A kernel interface filters for its own MAC address; a virtual port may have none that anybody knows.
   if (plan.kind == PortKind::vdev && plan.interface.empty()) rte_eth_promiscuous_enable(port.id);
+  if (!plan.tap.empty()) receive_groups(port.id);
   log_info("port " + plan.name + ": " + plan.device + (plan.arguments.empty() ? "" : "," + plan.arguments) +
-           ", " + std::to_string(queues) + " queue pairs, MTU " + std::to_string(port.mtu));
+           ", " + std::to_string(queues) + " queue pairs, MTU " + std::to_string(port.mtu) +
+           (plan.tap.empty() ? "" : ", the kernel's side is " + plan.tap));
 }
 
 PortFeedback Ports::feedback(size_t index) const {
@@ -156,8 +163,7 @@ PortFeedback Ports::feedback(size_t index) const {
     out.tx_errors = stats.oerrors;
     out.rx_no_mbuf = stats.rx_nombuf;
   }
-  rte_eth_link link{};
-  if (rte_eth_link_get_nowait(port.id, &link) == 0) out.link_up = link.link_status == RTE_ETH_LINK_UP ? 1 : 0;
+  out.link_up = is_link_up(index) ? 1 : 0;
   return out;
 }
 
@@ -180,6 +186,19 @@ uint64_t Ports::rss_digest() const {
       digest = XXH3_64bits_withSeed(table.data(), table.size() * sizeof table[0], digest);
   }
   return digest;
+}
+
+bool Ports::is_link_up(size_t index) const {
+  rte_eth_link link{};
+  return rte_eth_link_get_nowait(ports_[index].id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
+std::array<uint8_t, 6> Ports::mac_of(const Port& port) const {
+  rte_ether_addr address{};
+  rte_eth_macaddr_get(port.id, &address);
+  std::array<uint8_t, 6> mac;
+  std::copy_n(address.addr_bytes, mac.size(), mac.begin());
+  return mac;
 }
 
 void Ports::close() {

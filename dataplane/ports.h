@@ -2,6 +2,7 @@
 // DPDK ports: probed, configured with one queue pair per worker, started, counted, closed.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -40,6 +41,9 @@ class Ports {
 
   const std::vector<Port>& list() const { return ports_; }
 
+  // MAC address of an open port.
+  std::array<uint8_t, 6> mac_of(const Port& port) const;
+  bool is_link_up(size_t index) const;
   // Counters and link state as DPDK has them.
   PortFeedback feedback(size_t index) const;
 

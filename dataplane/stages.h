@@ -3,6 +3,8 @@
 // (forward, answer, kernel, hand over, drop) or leaves it to the next.
 #pragma once
 
+#include <rte_mbuf.h>
+
 #include <optional>
 
 #include "contract/flow_losses.h"
@@ -113,6 +115,10 @@ void bury(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
 
 // --- transmit.cc ---
 void drop(WorkerCore& core, rte_mbuf* mbuf, DropReason reason);
+// Whether the packet came by a port with a way to the kernel.
+inline bool has_kernel_path(const WorkerCore& core, const Packet& packet) {
+  return (core.config.kernel_ports >> packet.mbuf->port & 1) != 0;
+}
 // To the kernel if there is a way to it, else dropped for `reason`.
 void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason);
 void hand_over(WorkerCore& core, Packet& packet, uint32_t worker);

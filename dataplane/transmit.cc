@@ -59,7 +59,7 @@ void free_dropped(WorkerCore& core) {
 
 void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason) {
   packet.path = Path::done;
-  if (!core.config.kernel_path) return drop(core, packet.mbuf, reason);
+  if (!has_kernel_path(core, packet)) return drop(core, packet.mbuf, reason);
   if (!append(core.output.kernel, packet.mbuf)) return drop(core, packet.mbuf, DropReason::tx_full);
   bump(core.counters.to_kernel);
 }

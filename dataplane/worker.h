@@ -89,7 +89,8 @@ struct WorkerConfig {
   int numa_node = -1;         // where flow memory should be; -1: anywhere
   bool huge_pages = true;     // false: ordinary pages
   bool vectors = true;        // false: no instructions beyond what every CPU of the kind has
-  bool kernel_path = false;  // the caller delivers Output::kernel; else what the kernel should get is dropped
+  // Bit i: the caller delivers what Output::kernel has of port i; else what the kernel should get is dropped.
+  uint64_t kernel_ports = 0;
   FlowStore* store = nullptr;   // where flows outlive the process; null: they end with the worker
   uint32_t tick_offset = 0;     // of the flows' clock: FlowStore::tick_offset()
   rte_mempool* pool = nullptr;  // for packets that answer nothing (sweeps); data room >= 256 bytes

@@ -44,8 +44,13 @@ void free_rest(PacketBuffer& buffer, uint32_t done) {
 }  // namespace
 
 WorkerThread::WorkerThread(const WorkerConfig& config, int cpu, std::vector<uint16_t> ports,
-                           HandoverRings* rings)
-    : index_(config.index), cpu_(cpu), ports_(std::move(ports)), rings_(rings), worker_(config) {}
+                           HandoverRings* rings, HostPath* host)
+    : index_(config.index),
+      cpu_(cpu),
+      ports_(std::move(ports)),
+      rings_(rings),
+      host_(host),
+      worker_(config) {}
 
 WorkerThread::~WorkerThread() {
   stop();
@@ -81,6 +86,7 @@ void WorkerThread::loop() {
 
     uint32_t packets = receive(table, now);
     packets += receive_handed_over(table, now);
+    packets += receive_from_kernel();
     if (table != nullptr) {
       worker_.sweep(*table, now);
       send();
@@ -139,6 +145,22 @@ uint32_t WorkerThread::receive_handed_over(const Table* table, uint64_t now) {
   return total;
 }
 
+// What the kernel sends by a port that DPDK drives alone goes out as it is.
+uint32_t WorkerThread::receive_from_kernel() {
+  if (host_ == nullptr) return 0;
+  rte_mbuf* packets[kBurstSize];
+  const uint32_t n = host_->take(index_, packets, kBurstSize);
+  Output& output = worker_.output();
+  for (uint32_t i = 0; i < n; ++i) {
+    const uint32_t port = packets[i]->port;
+    PacketBuffer& buffer = output.ports[port];
+    buffer.packets[buffer.count++] = packets[i];
+    output.ports_used |= uint64_t{1} << port;
+  }
+  if (n != 0) send();
+  return n;
+}
+
 void WorkerThread::send() {
   Output& output = worker_.output();
   for (uint64_t used = output.ports_used; used != 0; used &= used - 1) {
@@ -149,6 +171,7 @@ void WorkerThread::send() {
     const auto to = static_cast<uint32_t>(std::countr_zero(used));
     hand_over(to, output.workers[to]);
   }
+  if (output.kernel.count != 0) give_to_kernel(output.kernel);
   output.ports_used = 0;
   output.workers_used = 0;
 }
@@ -180,6 +203,15 @@ void WorkerThread::hand_over(uint32_t to, PacketBuffer& buffer) {
   if (given < buffer.count) {
     free_rest(buffer, given);
     worker_.count_drops(DropReason::handover_full, buffer.count - given);
+  }
+  buffer.count = 0;
+}
+
+void WorkerThread::give_to_kernel(PacketBuffer& buffer) {
+  const uint32_t given = host_ != nullptr ? host_->give(index_, buffer.packets.data(), buffer.count) : 0;
+  if (given < buffer.count) {
+    free_rest(buffer, given);
+    worker_.count_drops(DropReason::kernel_full, buffer.count - given);
   }
   buffer.count = 0;
 }

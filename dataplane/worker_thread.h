@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "dataplane/handover.h"
+#include "dataplane/host_path.h"
 #include "dataplane/idle.h"
 #include "dataplane/worker.h"
 
@@ -31,9 +32,10 @@ struct alignas(64) WorkerStatus {
 
 class WorkerThread {
  public:
-  // `ports[i]` is the DPDK port that the table calls i. `rings` may be null with one worker. `cpu` -1: not
-  // pinned.
-  WorkerThread(const WorkerConfig& config, int cpu, std::vector<uint16_t> ports, HandoverRings* rings);
+  // `ports[i]` is the DPDK port that the table calls i. `rings` may be null with one worker, `host` if no
+  // port has a way to the kernel but through it. `cpu` -1: not pinned.
+  WorkerThread(const WorkerConfig& config, int cpu, std::vector<uint16_t> ports, HandoverRings* rings,
+               HostPath* host = nullptr);
   ~WorkerThread();
   WorkerThread(const WorkerThread&) = delete;
   WorkerThread& operator=(const WorkerThread&) = delete;
@@ -57,15 +59,18 @@ class WorkerThread {
   const Table* take_table();
   uint32_t receive(const Table* table, uint64_t now);
   uint32_t receive_handed_over(const Table* table, uint64_t now);
+  uint32_t receive_from_kernel();
   void send();
   void send_to_port(uint32_t port, PacketBuffer& buffer);
   void hand_over(uint32_t to, PacketBuffer& buffer);
+  void give_to_kernel(PacketBuffer& buffer);
   void rest(const Table* table);
 
   const uint32_t index_;
   const int cpu_;
   const std::vector<uint16_t> ports_;
   HandoverRings* const rings_;
+  HostPath* const host_;
   Worker worker_;
   IdleBackoff idle_;
   std::thread thread_;

@@ -67,7 +67,7 @@ std::unique_ptr<Worker> make_worker(uint32_t index) {
   config.flows = 16;
   config.tsc_hz = kHz;
   config.huge_pages = false;
-  config.kernel_path = index == 1;
+  config.kernel_ports = index;
   config.pool = packet_pool();
   auto worker = std::make_unique<Worker>(config);
   worker->prepare(*tables().usual);

@@ -170,7 +170,7 @@ Rig::Rig(const TableContent& content, const RigOptions& options) : now_(options.
     config.tsc_hz = kHz;
     config.huge_pages = false;
     config.vectors = may_use_vectors();
-    config.kernel_path = options.kernel_path;
+    config.kernel_ports = options.kernel_ports;
     config.pool = packet_pool();
     config.store = store_.get();
     config.tick_offset = tick_offset_;

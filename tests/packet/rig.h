@@ -49,7 +49,7 @@ bool may_use_vectors();
 struct RigOptions {
   uint32_t workers = 1;
   uint32_t flows = 1024;
-  bool kernel_path = false;
+  uint64_t kernel_ports = 0;
   std::filesystem::path keep = {};  // flows outlive the rig in this directory; empty: they do not
   uint64_t now = 1'000'000'000;     // of a clock of 1 MHz
   uint64_t rss_digest = 0;

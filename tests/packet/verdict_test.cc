@@ -97,7 +97,7 @@ TEST(Verdict, WhatIsNotForUs) {
 }
 
 TEST(Verdict, WithAWayToTheKernelItGetsTheRest) {
-  Rig rig(usual_content(), {.kernel_path = true});
+  Rig rig(usual_content(), {.kernel_ports = 1});
   rig.send({Tcp(kClient4, 1, kVip4, 81).flags(kSynFlag), with(syn4(), 13, 0x06), syn4().protocol(17),
             Tcp(kClient4, 1, "198.18.0.99", 22).flags(kSynFlag).fragment(0x2000)});
   EXPECT_EQ(rig.kernel_packets(), 4u);
@@ -247,9 +247,10 @@ TEST(Verdict, WhatTheCallerCouldNotPassOn) {
 }
 
 TEST(Verdict, ZzEveryReasonHasBeenReached) {
-  // Others have files of their own: icmp_test.cc, reset_test.cc.
+  // Others have files of their own: icmp_test.cc, reset_test.cc, kernel_path_test.cc.
   reached().insert({DropReason::icmp_invalid, DropReason::icmp_unknown_flow, DropReason::flow_reset,
-                    DropReason::unknown_flow, DropReason::unknown_reply, DropReason::no_mbuf});
+                    DropReason::unknown_flow, DropReason::unknown_reply, DropReason::no_mbuf,
+                    DropReason::kernel_full});
   for (uint32_t i = 0; i < kDropReasonCount; ++i)
     EXPECT_TRUE(reached().contains(static_cast<DropReason>(i))) << kDropReasonNames[i];
 }

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The steering program in the kernel, frame by frame (BPF_PROG_TEST_RUN). No socket is in its map here, so a
-// frame that it steers is dropped: that fallback is what keeps it from the kernel.
+// frame that it steers is dropped: that fallback is what keeps it from the kernel. Each frame is judged by
+// the dataplane's own copy of the rules (kernel_rules.h), too, which must agree.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "bpf/steer_object.h"
+#include "dataplane/kernel_rules.h"
 #include "dataplane/steer_map.h"
+#include "tests/packet/rig.h"
 #include "tests/unit/steer_frames.h"
 
 namespace portico {
@@ -20,6 +25,16 @@ constexpr uint16_t kIp = 0x0800, kIp6 = 0x86dd;
 constexpr uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kDestinationOptions = 60;
 const std::string kClient = "198.18.0.9", kVip = "198.18.0.80", kNat = "198.18.0.90", kOther = "198.18.0.1";
 const std::string kClient6 = "2001:db8::9", kVip6 = "2001:db8::80", kNat6 = "2001:db8::90";
+
+// What the maps hold, as a table.
+std::shared_ptr<const Table> steered_table() {
+  TableContent content = test::usual_content();
+  content.listeners = {{*Address::parse(kVip), 443, 2, 0}, {*Address::parse(kVip6), 443, 2, 0}};
+  content.nat = {{*Address::parse(kNat), 1024, 2047, 0}, {*Address::parse(kNat6), 1024, 2047, 0}};
+  std::sort(content.listeners.begin(), content.listeners.end(),
+            [](const auto& a, const auto& b) { return a.address < b.address; });
+  return build_table(test::snapshot_of(content, nullptr), nullptr);
+}
 
 class SteerTest : public testing::Test {
  protected:
@@ -53,6 +68,9 @@ class SteerTest : public testing::Test {
     options.data_size_in = static_cast<uint32_t>(frame.size());
     options.repeat = 1;
     EXPECT_EQ(bpf_prog_test_run_opts(program_, &options), 0);
+    EXPECT_EQ(options.retval == XDP_DROP,
+              is_for_dataplane(*table_, frame.data(), static_cast<uint32_t>(frame.size())))
+        << "the dataplane's rules differ";
     return options.retval;
   }
   void expect_steered(const char* what, const Bytes& frame) { EXPECT_EQ(action(frame), XDP_DROP) << what; }
@@ -66,6 +84,7 @@ class SteerTest : public testing::Test {
     return sum;
   }
 
+  const std::shared_ptr<const Table> table_ = steered_table();
   bpf_object* object_ = nullptr;
   int program_ = -1;
 };

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel's end of a port that DPDK drives alone.
+#pragma once
+
+#include <cstdint>
+
+struct rte_mbuf;
+struct rte_mempool;
+
+namespace portico {
+
+// Frames go over as they are on the wire, without offloads. One thread uses it.
+class HostDevice {
+ public:
+  HostDevice() = default;
+  virtual ~HostDevice() = default;
+  HostDevice(const HostDevice&) = delete;
+  HostDevice& operator=(const HostDevice&) = delete;
+
+  // Gives frames to the kernel. Returns how many it took; the rest it does not want (the interface is down).
+  // The mbufs stay the caller's.
+  virtual uint32_t write(rte_mbuf* const* packets, uint32_t count) = 0;
+  // Takes what the kernel sends, at most `room` frames, in new mbufs of `pool`. Does not wait.
+  virtual uint32_t read(rte_mempool* pool, rte_mbuf** packets, uint32_t room) = 0;
+  // Tells the kernel whether the port has a link.
+  virtual void set_link(bool up) = 0;
+  // For poll(2): readable when read() has something.
+  virtual int fd() const = 0;
+};
+
+}  // namespace portico

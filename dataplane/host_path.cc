@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/host_path.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "dataplane/log.h"
+#include "dataplane/worker.h"
+
+namespace portico {
+namespace {
+
+constexpr uint32_t kHostRingSize = 1024;  // slots; power of two
+constexpr int kLongestSleepMs = 100;      // and how often links are looked at
+constexpr uint64_t kLinkIntervalNs = uint64_t{kLongestSleepMs} * 1'000'000;
+
+rte_ring* create_ring(const std::string& name) {
+  rte_ring* ring = rte_ring_create(name.c_str(), kHostRingSize, -1, RING_F_SP_ENQ | RING_F_SC_DEQ);
+  if (ring != nullptr) return ring;
+  throw std::runtime_error("no memory for the rings to the kernel: " + std::string(rte_strerror(rte_errno)) +
+                           "; reserve more huge pages (scripts/setup)");
+}
+
+void add(std::atomic<uint64_t>& counter, uint64_t n) {
+  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+HostPath::HostPath(const std::string& name, std::vector<std::unique_ptr<HostDevice>> devices,
+                   uint32_t workers, rte_mempool* pool, std::function<bool(uint32_t port)> is_link_up)
+    : devices_(std::move(devices)),
+      pool_(pool),
+      is_link_up_(std::move(is_link_up)),
+      links_(devices_.size(), -1),
+      wakeup_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+  if (!wakeup_.is_open()) throw std::runtime_error("no eventfd for the way to the kernel");
+  for (size_t i = 0; i < devices_.size(); ++i) ports_ |= uint64_t{devices_[i] != nullptr} << i;
+  try {
+    for (uint32_t i = 0; i < workers; ++i) {
+      to_kernel_.push_back(create_ring(name + "-to-" + std::to_string(i)));
+      from_kernel_.push_back(create_ring(name + "-from-" + std::to_string(i)));
+    }
+  } catch (...) {
+    free_rings();
+    throw;
+  }
+}
+
+HostPath::~HostPath() {
+  stop();
+  free_rings();
+}
+
+void HostPath::free_rings() {
+  for (auto* rings : {&to_kernel_, &from_kernel_}) {
+    for (rte_ring* ring : *rings) {
+      void* packet = nullptr;
+      while (rte_ring_sc_dequeue(ring, &packet) == 0) rte_pktmbuf_free(static_cast<rte_mbuf*>(packet));
+      rte_ring_free(ring);
+    }
+    rings->clear();
+  }
+}
+
+void HostPath::start() {
+  stop_.store(false, std::memory_order_relaxed);
+  thread_ = std::thread([this] { run(); });
+}
+
+void HostPath::stop() {
+  stop_.store(true, std::memory_order_relaxed);
+  if (!thread_.joinable()) return;
+  eventfd_write(wakeup_.fd(), 1);
+  thread_.join();
+}
+
+uint32_t HostPath::give(uint32_t from, rte_mbuf** packets, uint32_t count) {
+  const uint32_t given =
+      rte_ring_sp_enqueue_burst(to_kernel_[from], reinterpret_cast<void**>(packets), count, nullptr);
+  // Either we see that the thread goes to sleep, or it sees our packets before it does: one of the two fences
+  // comes first.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (sleeps_.load(std::memory_order_relaxed)) {
+    sleeps_.store(false, std::memory_order_relaxed);
+    eventfd_write(wakeup_.fd(), 1);
+  }
+  return given;
+}
+
+void HostPath::run() {
+  pthread_setname_np(pthread_self(), "portico-host");
+  if (rte_thread_register() != 0) log_warning("DPDK does not register the thread to the kernel");
+  while (!stop_.load(std::memory_order_relaxed)) {
+    const bool any_out = to_kernel(), any_in = from_kernel();
+    tell_links();
+    if (!any_out && !any_in) sleep();
+  }
+  rte_thread_unregister();
+}
+
+bool HostPath::to_kernel() {
+  rte_mbuf* packets[kBurstSize];
+  bool any = false;
+  for (rte_ring* ring : to_kernel_) {
+    const uint32_t n =
+        rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void**>(packets), kBurstSize, nullptr);
+    if (n == 0) continue;
+    any = true;
+    deliver(packets, n);
+    rte_pktmbuf_free_bulk(packets, n);
+  }
+  return any;
+}
+
+// In runs of one port each.
+void HostPath::deliver(rte_mbuf** packets, uint32_t count) {
+  for (uint32_t start = 0; start < count;) {
+    const uint16_t port = packets[start]->port;
+    uint32_t end = start + 1;
+    while (end < count && packets[end]->port == port) ++end;
+    const bool is_known = port < devices_.size() && devices_[port] != nullptr;
+    const uint32_t taken = is_known ? devices_[port]->write(packets + start, end - start) : 0;
+    add(counters_.delivered, taken);
+    add(counters_.refused, end - start - taken);
+    start = end;
+  }
+}
+
+// A port's frames all go by one worker, so that their order stays.
+bool HostPath::from_kernel() {
+  rte_mbuf* packets[kBurstSize];
+  bool any = false;
+  for (uint32_t port = 0; port < devices_.size(); ++port) {
+    if (devices_[port] == nullptr) continue;
+    const uint32_t n = devices_[port]->read(pool_, packets, kBurstSize);
+    if (n == 0) continue;
+    any = true;
+    for (uint32_t i = 0; i < n; ++i) packets[i]->port = static_cast<uint16_t>(port);
+    rte_ring* const ring = from_kernel_[port % from_kernel_.size()];
+    const uint32_t given = rte_ring_sp_enqueue_burst(ring, reinterpret_cast<void**>(packets), n, nullptr);
+    rte_pktmbuf_free_bulk(packets + given, n - given);
+    add(counters_.from_kernel, given);
+    add(counters_.lost, n - given);
+  }
+  return any;
+}
+
+bool HostPath::is_idle() const {
+  return std::all_of(to_kernel_.begin(), to_kernel_.end(),
+                     [](rte_ring* r) { return rte_ring_empty(r) != 0; });
+}
+
+void HostPath::sleep() {
+  sleeps_.store(true, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (is_idle()) {
+    std::vector<pollfd> wanted = {{wakeup_.fd(), POLLIN, 0}};
+    for (const auto& device : devices_) {
+      if (device != nullptr) wanted.push_back({device->fd(), POLLIN, 0});
+    }
+    poll(wanted.data(), wanted.size(), kLongestSleepMs);
+  }
+  sleeps_.store(false, std::memory_order_relaxed);
+  eventfd_t ignored;
+  eventfd_read(wakeup_.fd(), &ignored);
+}
+
+void HostPath::tell_links() {
+  const uint64_t now_ns = monotonic_ns();
+  if (now_ns < next_links_ns_) return;
+  next_links_ns_ = now_ns + kLinkIntervalNs;
+  for (uint32_t port = 0; port < devices_.size(); ++port) {
+    if (devices_[port] == nullptr) continue;
+    const int is_up = is_link_up_(port) ? 1 : 0;
+    if (is_up == links_[port]) continue;
+    devices_[port]->set_link(is_up != 0);
+    links_[port] = is_up;
+  }
+}
+
+}  // namespace portico

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way between ports that DPDK drives alone and the kernel: what is not the dataplane's goes out by the
+// port's tap (ARP, ND, ping, SSH, BGP), what the kernel sends goes out by the port.
+//
+// Writing to a tap is a system call per frame, so no worker does it. A thread of its own, on the CPUs that
+// the workers leave, exchanges packets with each worker over two single-producer single-consumer rings; a
+// flood of packets for the kernel fills a ring, not a worker's time. The thread sleeps in poll(2); a worker
+// wakes it only if it sleeps, once per sleep.
+#pragma once
+
+#include <rte_ring.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "contract/run_dir.h"
+#include "dataplane/host_device.h"
+
+namespace portico {
+
+// Written by the host path's thread, relaxed; any thread may read.
+struct HostCounters {
+  std::atomic<uint64_t> delivered{0};    // frames that the kernel took
+  std::atomic<uint64_t> refused{0};      // that it did not: the interface is down
+  std::atomic<uint64_t> from_kernel{0};  // frames given to workers to send
+  std::atomic<uint64_t> lost{0};         // frames of the kernel's that no worker had room for
+};
+
+class HostPath {
+ public:
+  // `devices[i]` is port i's; null: the port has no way to the kernel. `is_link_up(i)` is asked now and then
+  // by the thread. Frames of the kernel's are read into mbufs of `pool`. `name` is unique in the process and
+  // short. Throws std::runtime_error if memory is short.
+  HostPath(const std::string& name, std::vector<std::unique_ptr<HostDevice>> devices, uint32_t workers,
+           rte_mempool* pool, std::function<bool(uint32_t port)> is_link_up);
+  ~HostPath();
+  HostPath(const HostPath&) = delete;
+  HostPath& operator=(const HostPath&) = delete;
+
+  void start();
+  // Idempotent.
+  void stop();
+
+  // Bit i: port i has a way to the kernel.
+  uint64_t ports() const { return ports_; }
+  const HostCounters& counters() const { return counters_; }
+
+  // Worker `from` only, mbuf->port the index of the port of arrival. Returns how many of `count` were taken
+  // over; the rest found no room.
+  uint32_t give(uint32_t from, rte_mbuf** packets, uint32_t count);
+  // Worker `to` only: what it is to send, mbuf->port the index of the port to send by.
+  uint32_t take(uint32_t to, rte_mbuf** packets, uint32_t room) {
+    return rte_ring_sc_dequeue_burst(from_kernel_[to], reinterpret_cast<void**>(packets), room, nullptr);
+  }
+
+ private:
+  void run();
+  bool to_kernel();
+  void deliver(rte_mbuf** packets, uint32_t count);
+  bool from_kernel();
+  void sleep();
+  void tell_links();
+  bool is_idle() const;
+  void free_rings();
+
+  const std::vector<std::unique_ptr<HostDevice>> devices_;
+  rte_mempool* const pool_;
+  const std::function<bool(uint32_t)> is_link_up_;
+  uint64_t ports_ = 0;
+  std::vector<rte_ring*> to_kernel_, from_kernel_;  // by worker
+  std::vector<int> links_;                          // by port, as told to the kernel; -1: not yet
+  uint64_t next_links_ns_ = 0;
+  FileHandle wakeup_;  // eventfd
+  std::thread thread_;
+  HostCounters counters_;
+  std::atomic<bool> stop_{false};
+  // The thread is about to sleep or asleep. Read by workers, hence apart from what is written often.
+  alignas(64) std::atomic<bool> sleeps_{false};
+};
+
+}  // namespace portico
