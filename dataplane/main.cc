@@ -98,7 +98,8 @@ std::unique_ptr<HostPath> create_host_path(const Ports& ports, uint32_t workers,
 
 std::vector<std::unique_ptr<WorkerThread>> create_workers(const StartPlan& plan, const Ports& ports,
                                                           const std::vector<rte_mempool*>& pools,
-                                                          const FlowKeeper& keeper, HandoverRings& rings, HostPath* host) {
+                                                          const FlowKeeper& keeper, HandoverRings& rings,
+                                                          HostPath* host) {
   std::vector<uint16_t> port_ids;
   for (const Port& port : ports.list()) port_ids.push_back(port.id);
   std::vector<std::unique_ptr<WorkerThread>> workers;
