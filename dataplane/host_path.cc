@@ -41,6 +41,7 @@ HostPath::HostPath(const std::string& name, std::vector<std::unique_ptr<HostDevi
       pool_(pool),
       is_link_up_(std::move(is_link_up)),
       links_(devices_.size(), -1),
+      is_gone_(devices_.size(), false),
       wakeup_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
   if (!wakeup_.is_open()) throw std::runtime_error("no eventfd for the way to the kernel");
   for (size_t i = 0; i < devices_.size(); ++i) ports_ |= uint64_t{devices_[i] != nullptr} << i;
@@ -163,15 +164,24 @@ void HostPath::sleep() {
   sleeps_.store(true, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (is_idle()) {
+    // poll(2) passes over negative descriptors.
     std::vector<pollfd> wanted = {{wakeup_.fd(), POLLIN, 0}};
-    for (const auto& device : devices_) {
-      if (device != nullptr) wanted.push_back({device->fd(), POLLIN, 0});
-    }
+    for (uint32_t port = 0; port < devices_.size(); ++port)
+      wanted.push_back({devices_[port] != nullptr && !is_gone_[port] ? devices_[port]->fd() : -1, POLLIN, 0});
     poll(wanted.data(), wanted.size(), kLongestSleepMs);
+    for (uint32_t port = 0; port < devices_.size(); ++port)
+      if ((wanted[1 + port].revents & (POLLERR | POLLHUP | POLLNVAL)) != 0) give_up(port);
   }
   sleeps_.store(false, std::memory_order_relaxed);
   eventfd_t ignored;
   eventfd_read(wakeup_.fd(), &ignored);
+}
+
+// Its descriptor is ready for ever, which would keep the thread from sleeping.
+void HostPath::give_up(uint32_t port) {
+  is_gone_[port] = true;
+  log_warning("the kernel's side of port " + std::to_string(port) +
+              " was deleted: what is the kernel's is lost there until the dataplane is restarted");
 }
 
 void HostPath::tell_links() {

@@ -64,6 +64,7 @@ class HostPath {
   void deliver(rte_mbuf** packets, uint32_t count);
   bool from_kernel();
   void sleep();
+  void give_up(uint32_t port);
   void tell_links();
   bool is_idle() const;
   void free_rings();
@@ -74,6 +75,7 @@ class HostPath {
   uint64_t ports_ = 0;
   std::vector<rte_ring*> to_kernel_, from_kernel_;  // by worker
   std::vector<int> links_;                          // by port, as told to the kernel; -1: not yet
+  std::vector<bool> is_gone_;                       // by port: the interface was deleted
   uint64_t next_links_ns_ = 0;
   FileHandle wakeup_;  // eventfd
   std::thread thread_;
