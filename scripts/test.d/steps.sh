@@ -8,6 +8,10 @@ fuzz_seconds=${PORTICO_FUZZ_SECONDS:-60}
 # All names, in the order in which they run. Those that take longest are left to `--full` or `--only`.
 all_tests() {
   echo build
+  if [ "${nic:-false}" = true ]; then
+    echo nic
+    return
+  fi
   echo unit-and-packet-tests
   echo lint
   find tests/e2e -maxdepth 1 -type f -perm -u+x -printf '%f\n' 2>/dev/null | sort
@@ -37,6 +41,7 @@ step_unit_and_packet_tests() {
   return $status
 }
 
+step_nic() { tests/nic/run; }
 step_lint() { scripts/lint --fast; }
 step_tidy() { scripts/lint; }
 
