@@ -77,6 +77,37 @@ table inet wire {
 NFT
 }
 
+# Whatever the client and the portals get, into WORK/HOST.pcap.
+capture_pids=()
+capture_start() {
+  local host
+  for host in client portal-1 portal-2; do
+    ip netns exec "$NS-$host" tcpdump -i net0 -Q in -U -w "$WORK/$host.pcap" 'tcp port 80' 2>/dev/null &
+    capture_pids+=("$!")
+  done
+  sleep 1
+}
+
+capture_stop() {
+  local pid
+  for pid in "${capture_pids[@]}"; do
+    kill "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
+  capture_pids=()
+}
+
+# That each host has captured something, and no checksum in it is wrong.
+captured_checksums_right() {
+  local host bad
+  for host in client portal-1 portal-2; do
+    bad=$(tshark -r "$WORK/$host.pcap" -o tcp.check_checksum:TRUE -o ip.check_checksum:TRUE \
+      -Y 'tcp.checksum.status == "Bad" || ip.checksum.status == "Bad"' 2>/dev/null | head -n 2)
+    [ -z "$bad" ] || { echo "$host got wrong checksums: $bad"; return 1; }
+    [ "$(tshark -r "$WORK/$host.pcap" -Y tcp 2>/dev/null | wc -l)" -gt 10 ] || { echo "$host got nothing"; return 1; }
+  done
+}
+
 portal_pids=()
 hosts_up() {
   local n
@@ -116,6 +147,7 @@ hosts_mode() { # MODE
 
 hosts_down() {
   local pid host
+  capture_stop
   for pid in "${portal_pids[@]}"; do
     kill "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
