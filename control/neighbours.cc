@@ -127,7 +127,9 @@ bool Neighbours::Cache::take(const nlmsghdr* message) {
     case RTM_NEWLINK:
     case RTM_DELLINK: {
       const bool changed = kernel.take_link(message);
-      routes_are_stale |= changed;
+      // Even if all is as it was: a link shows carrier at once, and its routes are marked a moment later,
+      // which only another message about the link tells.
+      routes_are_stale = true;
       addresses_are_news |= changed;
       return changed;
     }

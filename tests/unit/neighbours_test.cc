@@ -7,7 +7,9 @@
 #include <net/if.h>
 
 #include <optional>
+#include <thread>
 
+#include "contract/tap_interface.h"
 #include "control/kernel_cache.h"
 #include "control/netlink.h"
 #include "tests/unit/net_namespaces.h"
@@ -236,6 +238,29 @@ TEST_F(NeighboursTest, CopesWithInterfacesThatComeAndGo) {
 }
 
 // As the kernel tells of a VLAN device, for kernels without any.
+// The kernel shows carrier at once, and only later takes the mark "link down" off the routes. Whatever it
+// tells of the link between the two (here of its MTU) is not to be the last that is heard of the routes.
+TEST_F(NeighboursTest, SeesRoutesComeBackAfterCarrier) {
+  ip("tuntap add t0 mode tap; ip addr add 198.18.5.1/24 dev t0; ip link set t0 up");
+  for (int round = 0; round < 6; ++round) {
+    ASSERT_TRUE(sees([&] { return way("198.18.5.9") == "none"; })) << "no carrier, round " << round;
+    std::optional<FileHandle> tap;
+    std::thread opener([&] {
+      balancer_->inside([&] {
+        tap = open_tap("t0");
+        for (int mtu = 1400; mtu < 1410; ++mtu) {
+          std::system(("ip link set t0 mtu " + std::to_string(mtu)).c_str());
+        }
+      });
+    });
+    const bool is_back = sees([&] { return way("198.18.5.9") != "none"; });
+    opener.join();
+    ASSERT_TRUE(tap->is_open());
+    EXPECT_TRUE(is_back) << "round " << round;
+    EXPECT_TRUE(sees([&] { return way("198.18.5.9") != "none"; })) << "round " << round;
+  }
+}
+
 TEST(KernelCache, ReadsVlanDevices) {
   NetlinkRequest message(RTM_NEWLINK, 0);
   auto* part = message.fixed<ifinfomsg>();
