@@ -166,6 +166,17 @@ bool is_kernels(const WorkerCore& core, const Packet& packet) {
   return packet.kind != Kind::not_ip && !is_for_dataplane(*core.table, frame, size);
 }
 
+void parse_and_classify(WorkerCore& core, Packet& packet, rte_mbuf* mbuf, bool was_handed_over) {
+  packet = {};
+  packet.mbuf = mbuf;
+  packet.was_handed_over = was_handed_over;
+  parse_frame(packet);
+  if (!was_handed_over && is_kernels(core, packet))
+    to_kernel_or_drop(core, packet, DropReason::not_ours);
+  else
+    classify(core, packet);
+}
+
 // All but plain IPv4. Apart, so that it takes no registers from the loop.
 [[gnu::noinline]] void classify_other(WorkerCore& core, Packet& packet, rte_mbuf* mbuf,
                                       bool was_handed_over) {
@@ -175,14 +186,7 @@ bool is_kernels(const WorkerCore& core, const Packet& packet) {
     if (!PlainView<V6>(core).classify(packet, packet.l3, packet.l4)) classify_tcp<V6>(core, packet);
     return;
   }
-  packet = {};
-  packet.mbuf = mbuf;
-  packet.was_handed_over = was_handed_over;
-  parse_frame(packet);
-  if (!was_handed_over && is_kernels(core, packet))
-    to_kernel_or_drop(core, packet, DropReason::not_ours);
-  else
-    classify(core, packet);
+  parse_and_classify(core, packet, mbuf, was_handed_over);
 }
 
 // A plain packet for nothing of this worker's.
@@ -214,6 +218,10 @@ void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_ha
     packet.is_bare = true;
     if (!v4.classify(packet, l3, l3 + V4::kHeaderSize)) classify_stray(core, packet, were_handed_over);
   }
+}
+
+void classify_generally(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over) {
+  for (uint32_t i = 0; i < n; ++i) parse_and_classify(core, core.packets[i], mbufs[i], were_handed_over);
 }
 
 namespace {

@@ -59,6 +59,8 @@ class TokenBucket {
     tokens_ -= 1.0;
     return true;
   }
+  // Gives back what the last call took: as if it had not been made, to the last bit.
+  void give_back() { tokens_ += 1.0; }
 
  private:
   void refill(uint64_t now, uint32_t rate) {

@@ -56,6 +56,8 @@ struct Opening {
   uint64_t reply_hash;  // nat only, like what follows but `backend`
   uint32_t nat;
   uint16_t nat_port, backend_port;
+  uint32_t before, after;  // where the address's cursor will stand when this one's turn comes, and then
+  uint16_t nat_index;
   uint16_t backend;  // kNone: not known
 };
 

@@ -21,8 +21,11 @@ class PlainOpening {
         dsr_(core.set<F>().dsr.load(std::memory_order_relaxed)),
         nat_(core.set<F>().nat.load(std::memory_order_relaxed)) {}
 
+  // How many openings of a burst have been planned for ports of each NAT address.
+  using Planned = std::array<uint8_t, kMaxNatAddresses>;
+
   // For a packet of shape `opening`. Leaves the backend kNone where the general stages are to look.
-  void plan(const Packet& p, Opening& o) {
+  void plan(const Packet& p, Opening& o, Planned& planned) {
     o.backend = kNone;
     // Where flows are other workers' still, the general stages know.
     if (p.candidate != 0 || core_.moved != nullptr || (p.path != Path::dsr && p.path != Path::nat_in)) return;
@@ -37,48 +40,61 @@ class PlainOpening {
     const uint16_t backend = pool.lookup[choose_slot<F>(table_, service, client, client_port,
                                                         destination_of<F>(l3), tcp_destination_port(l4))];
     if (p.ip_length > ways_[backend].mtu) return;
-    if (p.path == Path::dsr || reserve_port(service, backend, client_port, tcp_destination_port(l4), o))
-      o.backend = backend;
+    if (p.path != Path::dsr &&
+        !plan_port(service, backend, client_port, tcp_destination_port(l4), o, planned))
+      return;
+    o.backend = backend;
   }
 
   // Opens the flow and forwards its SYN, uncounted in `forwarded`.
-  bool open(const Packet& p, const Opening& o, uint8_t* l3) {
+  bool open(const Packet& p, Opening& o, uint8_t* l3) {
     if (o.backend == kNone) return false;
     return p.path == Path::dsr ? open_dsr(p, o.backend, l3, l3 + F::kHeaderSize)
                                : open_nat(p, o, l3, l3 + F::kHeaderSize);
   }
 
  private:
-  // Takes the next port in turn for the opening, which may find it in use. Ports that come to nothing are
-  // free when their turn comes again.
-  bool reserve_port(const TableService& service, uint16_t backend, uint16_t client_port, uint16_t vip_port,
-                    Opening& o) {
+  // Works out the port whose turn it will be when those planned before are open. It is taken by open_nat().
+  bool plan_port(const TableService& service, uint16_t backend, uint16_t client_port, uint16_t vip_port,
+                 Opening& o, Planned& planned) {
     const auto addresses = table_.nat_of(F::kFamily);
     if (addresses.empty()) return false;
     const auto count = static_cast<uint32_t>(addresses.size());
-    const uint16_t nat = addresses[count == 1 ? 0 : ntohs(client_port) % count];
-    const TableNat& range = table_.nat()[nat];
-    const PortShare share = port_share(range, core_.config.index, core_.config.worker_count);
-    if (share.count == 0) return false;
-    uint32_t& cursor = nat_->cursor(nat);
-    if (++cursor >= share.count) cursor %= share.count;
-    o.nat = F::from(range.address);
-    o.nat_port = htons(share.port(cursor));
+    o.nat_index = addresses[count == 1 ? 0 : ntohs(client_port) % count];
     o.backend_port = service.backend_port != 0 ? htons(service.backend_port) : vip_port;
-    o.reply_hash = F::hash(core_.flow_key, ways_[backend].address, o.backend_port, o.nat, o.nat_port);
+    if (!aim(o, backend, planned[o.nat_index])) return false;
+    ++planned[o.nat_index];
     nat_->index().prefetch(o.reply_hash);
     return true;
   }
+
+  // Aims the opening at the port of its address that comes after `ahead` others.
+  [[gnu::always_inline]] bool aim(Opening& o, uint16_t backend, uint32_t ahead) {
+    const TableNat& range = table_.nat()[o.nat_index];
+    const PortShare share = port_share(range, core_.config.index, core_.config.worker_count);
+    if (share.count == 0) return false;
+    const uint32_t cursor = nat_->cursor(o.nat_index);
+    const auto turn = [&](uint32_t i) { return i < share.count ? i : i % share.count; };
+    o.before = ahead == 0 ? cursor : turn(cursor + ahead);
+    o.after = turn(o.before + 1);
+    o.nat = F::from(range.address);
+    o.nat_port = htons(share.port(o.after));
+    o.reply_hash = F::hash(core_.flow_key, ways_[backend].address, o.backend_port, o.nat, o.nat_port);
+    return true;
+  }
+  // For an opening whose port is not the one in turn, since a SYN before took more than one, or none.
+  [[gnu::noinline]] void aim_anew(Opening& o) { aim(o, o.backend, 0); }
 
   bool open_dsr(const Packet& p, uint16_t backend, uint8_t* l3, const uint8_t* l4) {
     const auto& way = ways_[backend];
     const uint32_t rate = table_.settings().new_flow_rate;
     const auto is_it = [&](const DsrEntry<F>& e) { return e.is_client_of(l3, l4); };
     if (!has_room(core_, way.port) || dsr_->find(p.hash, 0, is_it) != 0) return false;
+    if (rate != 0 && !core_.new_flows.take(core_.cycles, rate)) return false;
     const uint32_t reference = dsr_->allocate();
-    if (reference == 0) return false;
-    if ((rate != 0 && !core_.new_flows.take(core_.cycles, rate)) || !dsr_->insert_key(p.hash, reference)) {
-      dsr_->release(reference);
+    if (reference == 0 || !dsr_->insert_key(p.hash, reference)) {
+      if (reference != 0) dsr_->release(reference);
+      if (rate != 0) core_.new_flows.give_back();  // the general stages take it
       return false;
     }
     DsrEntry<F>& e = (*dsr_)[reference];
@@ -98,8 +114,9 @@ class PlainOpening {
     return true;
   }
 
-  bool open_nat(const Packet& p, const Opening& o, uint8_t* l3, uint8_t* l4) {
+  bool open_nat(const Packet& p, Opening& o, uint8_t* l3, uint8_t* l4) {
     const uint16_t backend = o.backend;
+    if (nat_->cursor(o.nat_index) != o.before) aim_anew(o);
     const auto& way = ways_[backend];
     const auto is_it = [&](const NatEntry<F>& e) { return e.is_client_of(l3, l4); };
     const auto has_port = [&](const NatEntry<F>& e) {
@@ -109,6 +126,7 @@ class PlainOpening {
     if (nat_->find(p.hash, 0, is_it) != 0 || nat_->find(o.reply_hash, 0, has_port) != 0) return false;
     const uint32_t reference = insert_keys(p.hash, o.reply_hash);
     if (reference == 0) return false;
+    nat_->cursor(o.nat_index) = o.after;
     NatEntry<F>& e = (*nat_)[reference];
     fill_nat_entry(core_, e, l3, l4, p.service, backend);
     e.nat = o.nat;

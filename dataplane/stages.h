@@ -16,6 +16,8 @@ namespace portico {
 // Parses a burst and finds out what its packets are to us: sets path and service or nat, the flow's hash, and
 // prefetches its bucket.
 void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over);
+// The same without first looks, packet by packet, whose shape then is general: no short way is for them.
+void classify_generally(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over);
 // Picks the likely entry of each packet's flow and prefetches it.
 void find_candidates(WorkerCore& core, uint32_t n);
 

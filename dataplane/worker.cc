@@ -44,9 +44,10 @@ void forward_others(WorkerCore& core, Packet& packet, bool was_handed_over) {
 // Works out what the burst's new flows need. Apart from forwarding, since it has lines of the index fetched.
 [[gnu::noinline]] void plan_openings(WorkerCore& core) {
   PlainOpening opening(core);
+  PlainOpening::Planned planned{};
   for (uint64_t syns = core.look.syns; syns != 0; syns &= syns - 1) {
     const auto i = static_cast<uint32_t>(std::countr_zero(syns));
-    if (core.packets[i].is_bare) opening.plan(core.packets[i], core.openings[i]);
+    if (core.packets[i].is_bare) opening.plan(core.packets[i], core.openings[i], planned);
   }
 }
 
@@ -77,9 +78,13 @@ void forward_burst(WorkerCore& core, uint32_t n, bool were_handed_over) {
 // The stages, each over the whole burst, so that the cache misses of one packet overlap those of the others:
 // headers, index buckets, entries.
 void run_stages(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over) {
-  classify_burst(core, mbufs, n, were_handed_over);
-  find_candidates(core, n);
-  if (core.look.syns != 0) plan_openings(core);
+  if (core.config.short_ways) {
+    classify_burst(core, mbufs, n, were_handed_over);
+    find_candidates(core, n);
+    if (core.look.syns != 0) plan_openings(core);
+  } else {
+    classify_generally(core, mbufs, n, were_handed_over);
+  }
   forward_burst(core, n, were_handed_over);
   free_dropped(core);
 }
@@ -140,7 +145,9 @@ WorkerCore::WorkerCore(const WorkerConfig& c)
     : config(c),
       clock(c.tsc_hz, c.tick_offset),
       has_avx512(c.vectors && portico::has_avx512()),
-      flow_key(c.store != nullptr ? c.store->flow_key() : random_key()),
+      flow_key(c.flow_key           ? *c.flow_key
+               : c.store != nullptr ? c.store->flow_key()
+                                    : random_key()),
       new_flows(c.tsc_hz),
       answers(c.tsc_hz),
       sweep_resets(c.tsc_hz),

@@ -12,11 +12,13 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "contract/drop_reasons.h"
 #include "contract/feedback.h"
+#include "contract/flow_hash.h"
 #include "contract/flow_losses.h"
 #include "dataplane/explain.h"
 #include "dataplane/moved_flows.h"
@@ -89,11 +91,13 @@ struct WorkerConfig {
   int numa_node = -1;         // where flow memory should be; -1: anywhere
   bool huge_pages = true;     // false: ordinary pages
   bool vectors = true;        // false: no instructions beyond what every CPU of the kind has
+  bool short_ways = true;  // false: all packets go by the general stages, with the same outcome (for tests)
   // Bit i: the caller delivers what Output::kernel has of port i; else what the kernel should get is dropped.
   uint64_t kernel_ports = 0;
-  FlowStore* store = nullptr;   // where flows outlive the process; null: they end with the worker
-  uint32_t tick_offset = 0;     // of the flows' clock: FlowStore::tick_offset()
-  rte_mempool* pool = nullptr;  // for packets that answer nothing (sweeps); data room >= 256 bytes
+  FlowStore* store = nullptr;            // where flows outlive the process; null: they end with the worker
+  uint32_t tick_offset = 0;              // of the flows' clock: FlowStore::tick_offset()
+  rte_mempool* pool = nullptr;           // for packets that answer nothing (sweeps); data room >= 256 bytes
+  std::optional<HashKey> flow_key = {};  // of the flow tables' index; none: the store's, or a random one
 };
 
 // See WorkerFeedback::nat_fullest_backend.
@@ -103,6 +107,7 @@ struct NatFullest {
 };
 
 struct WorkerCore;
+struct WorkerProbe;
 
 class Worker {
  public:
@@ -152,6 +157,8 @@ class Worker {
   ExplainMailbox& mailbox();
 
  private:
+  friend struct WorkerProbe;  // of tests, which look at the flows
+
   std::unique_ptr<WorkerCore> core_;
 };
 

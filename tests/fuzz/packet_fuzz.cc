@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The whole per-packet path: a script of frames (packet_script.h) runs through two workers, with time
-// passing, sweeps and table changes in between. The workers stay from one script to the next; between them
+// passing, sweeps and table changes in between. Each has twins, which must not differ (twins.h), and what
+// they send has the checksums that it came with. The workers stay from one script to the next; between them
 // every flow times out, which must bring all gauges back to 0.
-#include <rte_mbuf.h>
 #include <rte_mempool.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <set>
 
 #include "tests/fuzz/packet_mutator.h"
 #include "tests/fuzz/packet_script.h"
-#include "tests/packet/rig.h"
+#include "tests/packet/twins.h"
 #include "tests/support/sample_table.h"
 
 namespace portico::test {
@@ -21,6 +23,8 @@ constexpr uint64_t kHz = 1'000'000;
 // Longer than every timeout of sample_table.h, shorter than the wrap of the flows' clock.
 constexpr uint64_t kUntilAllIsOver = uint64_t{3} * 3600 * kHz;
 constexpr int kSecondsPerSweep = 6;
+constexpr uint16_t kHighestId = 3;  // of services and backends
+constexpr int kMostRounds = 5;
 
 void require(bool holds) {
   if (!holds) std::abort();
@@ -60,35 +64,14 @@ const Tables& tables() {
   return built;
 }
 
-std::unique_ptr<Worker> make_worker(uint32_t index) {
+std::unique_ptr<Twins> make_worker(uint32_t index) {
   WorkerConfig config;
   config.index = index;
   config.worker_count = 2;
   config.flows = 16;
   config.tsc_hz = kHz;
-  config.huge_pages = false;
   config.kernel_ports = index;
-  config.pool = packet_pool();
-  auto worker = std::make_unique<Worker>(config);
-  worker->prepare(*tables().usual);
-  return worker;
-}
-
-void free_all(PacketBuffer& buffer) {
-  rte_pktmbuf_free_bulk(buffer.packets.data(), buffer.count);
-  buffer.count = 0;
-}
-
-// Most mutations would end at the IPv4 header's checksum: makes it right.
-void mend_checksum(Bytes& frame) {
-  if (frame.size() < 34 || frame[12] != 8 || frame[13] != 0) return;
-  const size_t header = static_cast<size_t>(frame[14] & 15) * 4;
-  if (header < 20 || frame.size() < 14 + header) return;
-  frame[24] = frame[25] = 0;
-  const Bytes covered(frame.begin() + 14, frame.begin() + 14 + static_cast<long>(header));
-  const auto sum = static_cast<uint16_t>(~internet_sum(covered));
-  frame[24] = static_cast<uint8_t>(sum >> 8);
-  frame[25] = static_cast<uint8_t>(sum);
+  return std::make_unique<Twins>(config, *tables().usual, kHighestId);
 }
 
 class Machine {
@@ -97,6 +80,7 @@ class Machine {
 
   void run(std::vector<ScriptStep> script) {
     table_ = tables().usual.get();
+    residues_ = {0xffff};
     for (ScriptStep& s : script) step(s);
     end_all_flows();
   }
@@ -106,37 +90,44 @@ class Machine {
     if (s.control & kPassTime) now_ += 700'000;
     if (s.control & kReset) table_ = tables().resetting.get();
     if (s.control & kSweep) workers_[0]->sweep(*table_, now_ += 100'000);
-    if (!(s.control & kKeepChecksum)) mend_checksum(s.frame);
-    rte_mbuf* m = rte_pktmbuf_alloc(packet_pool());
-    require(m != nullptr);
-    auto* const room = rte_pktmbuf_append(m, static_cast<uint16_t>(s.frame.size()));
-    std::ranges::copy(s.frame, room);
-    m->port = 0;
-    m->hash.usr = 0;
-    Worker& worker = *workers_[s.control & kSecondWorker ? 1 : 0];
-    worker.process(&m, 1, s.control & kNoTable ? nullptr : table_, ++now_);
+    if (!(s.control & kKeepChecksum)) mend_ip_sum(s.frame);
+    residues_.insert(residue_of(s.frame));
+    workers_[s.control & kSecondWorker ? 1 : 0]->process({{.frame = s.frame}}, false,
+                                                         s.control & kNoTable ? nullptr : table_, ++now_);
     pass_on();
   }
 
+  // Delivers what workers have for each other, until nothing is left: no packet goes round for ever.
   void pass_on() {
-    for (int round = 0; round < 4; ++round) {
+    bool is_done = false;
+    for (int round = 0; round < kMostRounds && !is_done; ++round) {
+      is_done = true;
       for (auto& from : workers_) {
-        for (uint32_t to = 0; to < 2; ++to) {
-          PacketBuffer& b = from->output().workers[to];
-          const uint32_t n = b.count;
-          b.count = 0;
-          if (n > 0) workers_[to]->process_handed_over(b.packets.data(), n, table_, now_);
+        require_same(*from);
+        for (const Sent& s : from->take_output()) {
+          if (s.to == Sent::To::port) check(s);
+          if (s.to != Sent::To::worker) continue;
+          require(s.index < std::size(workers_));
+          workers_[s.index]->process({{.frame = s.frame, .user = s.user}}, true, table_, now_);
+          is_done = false;
         }
       }
     }
-    for (auto& worker : workers_) {
-      Output& output = worker->output();
-      free_all(output.ports[0]);
-      free_all(output.kernel);
-      require(output.ports[1].count == 0);                         // no such port
-      for (const auto& b : output.workers) require(b.count == 0);  // a packet that goes round for ever
-      output.ports_used = output.workers_used = 0;
-    }
+    require(is_done);
+  }
+
+  static void require_same(Twins& worker) {
+    const std::string difference = worker.difference();
+    if (difference.empty()) return;
+    std::fprintf(stderr, "%s\n", difference.c_str());
+    std::abort();
+  }
+
+  // A checksum that came right leaves right; a wrong one, as wrong as it was.
+  void check(const Sent& sent) const {
+    require(sent.index == 0);  // there is no other port
+    require(has_right_ip_sum(sent.frame));
+    require(residues_.contains(residue_of(sent.frame)));
   }
 
   // As good as new workers, at a hundredth of their price. A sweep goes through all flows in some seconds.
@@ -148,17 +139,18 @@ class Machine {
     }
     pass_on();
     for (auto& worker : workers_) {
-      while (worker->resolve_queue().pop()) continue;
-      const WorkerCounters& c = worker->counters();
+      const WorkerCounters& c = worker->general().counters();
       require(c.flows == 0 && c.nat_ports_used == 0 && c.waiting == 0);
-      for (uint16_t id = 1; id <= 3; ++id) require(c.services[id].flows == 0 && c.backends[id].flows == 0);
+      for (uint16_t id = 1; id <= kHighestId; ++id)
+        require(c.services[id].flows == 0 && c.backends[id].flows == 0);
     }
     require(rte_mempool_in_use_count(packet_pool()) == buffers_);
   }
 
-  std::unique_ptr<Worker> workers_[2] = {make_worker(0), make_worker(1)};
+  std::unique_ptr<Twins> workers_[2] = {make_worker(0), make_worker(1)};
   const unsigned buffers_;
   const Table* table_ = nullptr;
+  std::set<uint16_t> residues_;  // of the script's frames: see residue_of()
   uint64_t now_ = 1'000'000'000;
 };
 

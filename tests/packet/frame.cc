@@ -114,6 +114,14 @@ uint16_t internet_sum(const Bytes& bytes) {
   return static_cast<uint16_t>(sum);
 }
 
+void mend_ip_sum(Bytes& frame) {
+  if (frame.size() < 34 || frame[12] != 8 || frame[13] != 0) return;
+  const size_t header = static_cast<size_t>(frame[14] & 15) * 4;
+  if (header < 20 || frame.size() < 14 + header) return;
+  frame[24] = frame[25] = 0;
+  set16(frame, 24, checksum(Bytes(frame.begin() + 14, frame.begin() + 14 + static_cast<long>(header))));
+}
+
 Tcp::Tcp(const std::string& source, uint16_t source_port, const std::string& destination,
          uint16_t destination_port)
     : source_(Address::parse(source).value()),

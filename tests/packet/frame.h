@@ -77,6 +77,9 @@ Seen read_frame(const Bytes& frame);
 // An IP packet alone, such as one embedded in an error. Its checksums are only checked if it is whole.
 Seen read_ip(const Bytes& packet);
 
+// Makes the sum of an untagged frame's IPv4 header right, if it has a whole one.
+void mend_ip_sum(Bytes& frame);
+
 // Sum over the bytes as RFC 1071 says, in one's complement.
 uint16_t internet_sum(const Bytes& bytes);
 
