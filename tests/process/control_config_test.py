@@ -60,7 +60,7 @@ class ConfigTest(ControlCase):
         self.assertEqual(self.status()["config"]["version"], version)
 
     def test_says_its_version(self):
-        version = subprocess.run([self.command()[0], "--version"], capture_output=True, text=True, timeout=20)
+        version = subprocess.run(self.command("--version"), capture_output=True, text=True, timeout=20)
         self.assertEqual(version.returncode, 0)
         self.assertRegex(version.stdout, r"^portico-control [0-9.]+ \(table ABI [0-9]+\)\n$")
 

@@ -13,6 +13,8 @@ import tempfile
 import time
 import unittest
 
+from confined import confined
+
 CLONE_NEWNET = 0x40000000
 CONTROL = ""
 CONFIG = """
@@ -134,7 +136,7 @@ class ControlCase(unittest.TestCase):
             f.write(CONFIG.format(backends=backends))
 
     def command(self, *extra):
-        return [CONTROL, "--config", self.config, "--run-dir", self.run_dir, *extra]
+        return [*confined("portico-control"), CONTROL, "--config", self.config, "--run-dir", self.run_dir, *extra]
 
     def start(self):
         self.process = subprocess.Popen(self.command(), stderr=self.log, stdout=self.log)

@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from confined import confined
+
 BUILD = Path(os.environ.get("PORTICO_BUILD", "build")).resolve()
 DATAPLANE = BUILD / "dataplane" / "portico-dataplane"
 PORTICO = BUILD / "control" / "cli" / "portico"
@@ -94,8 +96,8 @@ class Dataplane:
     def __init__(self, run_dir, *options):
         self.run_dir = Path(run_dir)
         self.log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen([DATAPLANE, "--run-dir", run_dir, *options], stderr=self.log,
-                                        stdout=self.log, preexec_fn=die_with_parent)
+        command = [*confined("portico-dataplane"), DATAPLANE, "--run-dir", run_dir, *options]
+        self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log, preexec_fn=die_with_parent)
 
     def messages(self):
         self.log.flush()
