@@ -52,7 +52,7 @@ machine_start() {
     -machine q35,kernel-irqchip=split -device intel-iommu,intremap=off,caching-mode=on \
     -nodefaults -nographic -no-reboot -serial "file:$WORK/console" \
     -kernel "/boot/vmlinuz-$version" -initrd "$WORK/initramfs.cpio" \
-    -append "console=ttyS0 quiet panic=-1 intel_iommu=on iommu=pt mitigations=off HUGE_PAGES=${HUGE_PAGES:-200}" \
+    -append "console=ttyS0 quiet panic=-1 intel_iommu=on iommu=pt no_timer_check mitigations=off HUGE_PAGES=${HUGE_PAGES:-200}" \
     -virtfs local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap \
     -virtfs "local,path=$WORK/share,mount_tag=work,security_model=none" \
     -netdev "$netdev" -device "$device,netdev=net0,mac=$mac,romfile=" </dev/null >"$WORK/qemu.log" 2>&1 &
