@@ -88,8 +88,9 @@ bool Adopter::reopen_if_replaced(AdoptResult& result) {
   if (!is_new) return false;
   result.kind = AdoptResult::Kind::refused;
   result.reason = RefusalReason::bad_magic;
-  result.text = S_ISREG(status.st_mode) ? std::string("table: cannot open: ") + std::strerror(error)
-                                        : "table: not a regular file";
+  result.text = S_ISREG(status.st_mode)
+                    ? std::string("table: cannot open: ") + std::strerror(error)
+                    : "table: not a regular file; remove it, and portico-control makes it anew";
   return false;
 }
 

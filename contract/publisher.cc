@@ -242,14 +242,20 @@ void Publisher::make_anew() {
   BuiltBlocks blocks;
   std::unique_ptr<Directory> directory;
   if (current_) blocks = copy_blocks(*current_);
-  file_.restore([&](int fd) {
-    fill_new_file(fd, state);
-    if (!current_) return;
-    directory = new_directory(blocks, state.header.epoch, current_->config_version);
-    place(blocks, {});
-    seal(*directory, blocks);
-    write(fd, state, blocks, *directory, 0);
-  });
+  const uint64_t before = last_generation_;
+  try {
+    file_.restore([&](int fd) {
+      fill_new_file(fd, state);
+      if (!current_) return;
+      directory = new_directory(blocks, state.header.epoch, current_->config_version);
+      place(blocks, {});
+      seal(*directory, blocks);
+      write(fd, state, blocks, *directory, 0);
+    });
+  } catch (...) {
+    last_generation_ = before;  // nobody could read that one: the file never had its name
+    throw;
+  }
   file_state_ = std::move(state);
   if (!current_) return;
   const bool is_recovered = recovered_ == current_;

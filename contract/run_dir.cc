@@ -179,6 +179,11 @@ bool WriterFile::create(const Fill& fill) {
 }
 
 void WriterFile::replace(const Fill& fill) {
+  // Said before there is anything to clear away: whoever tends the file tries again and again.
+  if (fs::is_directory(fs::symlink_status(path_)))
+    throw std::runtime_error(path_.string() +
+                             ": a directory stands in the file's place; remove it, and the file is " +
+                             "made anew within a second");
   FileHandle file = make_temporary(fill);
   if (rename(temporary_path().c_str(), path_.c_str()) != 0) {
     const int error = errno;

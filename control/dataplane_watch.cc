@@ -84,7 +84,7 @@ void DataplaneWatch::poll(uint64_t table_epoch, uint64_t generation, uint64_t no
   note_presence();
   if (!result_.ok()) return;
   note_epoch();
-  note_refusal();
+  note_refusal(now_ns);
   note_acknowledgement(generation, now_ns);
   if (may_update_rates(now_ns)) update_rates();
 }
@@ -155,12 +155,15 @@ uint64_t DataplaneWatch::refused() const {
   return is_working() && refused > adopted_ ? refused : 0;
 }
 
-void DataplaneWatch::note_refusal() {
+void DataplaneWatch::note_refusal(uint64_t now_ns) {
   const FeedbackHeader& header = feedback_->header;
   if (header.refused_count == reported_refusal_ || header.refused_generation == 0) return;
   reported_refusal_ = header.refused_count;
-  on_event_(Level::error, "the dataplane refuses table " + std::to_string(header.refused_generation) + ": " +
-                              text_of(header.refused_text));
+  const std::string text = text_of(header.refused_text);
+  const auto more = refusal_log_.admit(text, now_ns);
+  if (!more) return;
+  on_event_(Level::error,
+            "the dataplane refuses table " + std::to_string(header.refused_generation) + ": " + text + *more);
 }
 
 std::string DataplaneWatch::slow_workers(uint64_t generation) const {

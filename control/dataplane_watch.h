@@ -12,6 +12,7 @@
 
 #include "contract/feedback.h"
 #include "contract/feedback_file.h"
+#include "contract/log_limit.h"
 #include "control/ids.h"
 #include "control/rates.h"
 
@@ -83,7 +84,7 @@ class DataplaneWatch {
 
  private:
   void note_presence();
-  void note_refusal();
+  void note_refusal(uint64_t now_ns);
   void note_acknowledgement(uint64_t generation, uint64_t now_ns);
   void note_epoch();
   void keep(FeedbackResult result, uint64_t now_ns);
@@ -104,6 +105,7 @@ class DataplaneWatch {
   uint64_t read_ns_ = 0, before_ns_ = 0;
   std::string presence_;  // what was last said about it
   uint64_t epoch_ = 0, adopted_ = 0, reported_refusal_ = 0;
+  LogLimit refusal_log_;
   uint64_t waiting_generation_ = 0, waiting_since_ns_ = 0;
   std::string late_;  // who has not acknowledged; empty: nobody is late
   uint64_t rates_at_ns_ = 0;

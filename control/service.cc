@@ -62,7 +62,8 @@ Service::Impl::Impl(boost::asio::io_context& context, ServiceOptions with)
       operators(state_dir + "/operator.json"),
       watch(options.run_dir, log_event),
       publish_timer(context),
-      keep_host_timer(context) {}
+      keep_host_timer(context),
+      store_timer(context) {}
 
 Service::Impl::~Impl() {
   if (health) {

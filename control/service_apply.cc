@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <sstream>
+#include <utility>
 
 #include "contract/port_name.h"
 #include "contract/tap_interface.h"
@@ -196,9 +197,24 @@ void Service::Impl::import_health() {
 
 void Service::Impl::store_health() {
   health_dirty = health_state_changed = false;
-  const auto error = write_atomically(state_dir + "/health.json", to_json_text(health->export_state()));
+  const std::string text = to_json_text(health->export_state());
+  const auto error = write_atomically(state_dir + "/health.json", text);
   if (error && storage_warning != *error) spdlog::warn("{}", *error);
   storage_warning = error.value_or("");
+  store_pace.stored(text.size(), monotonic_ns());
+}
+
+// At once, or where that takes too long to do it at each change, in a moment with all that changes until
+// then.
+void Service::Impl::store_health_in_time() {
+  const uint64_t now = monotonic_ns(), due = store_pace.next_ns();
+  if (now >= due) return store_health();
+  if (std::exchange(store_scheduled, true)) return;
+  store_timer.expires_after(std::chrono::nanoseconds(due - now));
+  store_timer.async_wait([this](const boost::system::error_code& error) {
+    store_scheduled = false;
+    if (!error && health_state_changed) store_health();
+  });
 }
 
 void Service::Impl::follow_addresses() {
@@ -345,7 +361,7 @@ void Service::Impl::publish() {
   publish_scheduled = false;
   if (is_held_back()) return;
   // First: a control that is killed now must not come back with the health from before.
-  if (health_state_changed) store_health();
+  if (health_state_changed) store_health_in_time();
   follow_routing();
   const TableContent& content = builder.build(build_input());
   all_changed = false;
@@ -363,8 +379,9 @@ void Service::Impl::publish() {
     spdlog::debug("published table {}: {} new blocks, {} bytes", generation, publisher->last_written().blocks,
                   publisher->last_written().bytes);
   } catch (const std::exception& e) {
-    publish_error = std::string("the table cannot be published; the last one stays: ") + e.what();
-    spdlog::error("{}", publish_error);
+    std::string error = std::string("the table cannot be published; the last one stays: ") + e.what();
+    if (error != publish_error) spdlog::error("{}", error);  // it is tried again every second
+    publish_error = std::move(error);
   }
 }
 

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "contract/log_limit.h"
 #include "contract/publisher.h"
 #include "control/addresses.h"
 #include "control/builder.h"
@@ -23,6 +24,7 @@
 #include "control/neighbours.h"
 #include "control/next_hops.h"
 #include "control/service.h"
+#include "control/store_pace.h"
 
 namespace portico {
 
@@ -59,6 +61,7 @@ struct Service::Impl {
   void note_applied();
   void import_health();
   void store_health();
+  void store_health_in_time();
   void schedule_publish();
   void publish();
   void hold_back_first_table();
@@ -121,7 +124,11 @@ struct Service::Impl {
   bool publish_scheduled = false, health_dirty = false, keep_host_scheduled = false;
   bool health_state_changed = false;  // what is published next depends on what is not stored yet
 
-  boost::asio::steady_timer publish_timer, keep_host_timer;
+  StorePace store_pace;  // of the health
+  bool store_scheduled = false;
+  LogLimit table_log;
+
+  boost::asio::steady_timer publish_timer, keep_host_timer, store_timer;
   std::optional<boost::asio::posix::stream_descriptor> neighbours_fd;
   std::vector<std::unique_ptr<Ticker>> tickers;
 };

@@ -59,7 +59,9 @@ void Service::Impl::start_loop() {
 // The heartbeat, and a table file made anew if somebody spoiled it.
 void Service::Impl::tend_table() {
   try {
-    if (const std::string mended = publisher->heartbeat(); !mended.empty()) spdlog::error("{}", mended);
+    if (const std::string mended = publisher->heartbeat(); !mended.empty())
+      if (const auto more = table_log.admit(mended.substr(0, mended.find("; made anew")), monotonic_ns()))
+        spdlog::error("{}{}", mended, *more);
     table_error.clear();
   } catch (const std::exception& e) {
     if (table_error != e.what()) spdlog::error("{}", e.what());

@@ -144,8 +144,9 @@ void Adoption::refuse(uint64_t generation, RefusalReason reason, const std::stri
   ++status_.refused_count;
   status_.refused_reason = reason;
   status_.refused_text = text;
-  log_error("generation " + std::to_string(generation) + " refused: " + text +
-            "; the last good one stays in use");
+  if (const auto more = refusal_log_.admit(text, monotonic_ns()))
+    log_error("generation " + std::to_string(generation) + " refused: " + text +
+              "; the last good one stays in use" + *more);
 }
 
 // A later good generation ends a refusal; a [start] setting stays shown until the restart.

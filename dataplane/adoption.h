@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "contract/adopter.h"
+#include "contract/log_limit.h"
 #include "dataplane/flow_store.h"
 #include "dataplane/steering.h"
 #include "dataplane/worker_thread.h"
@@ -83,6 +84,7 @@ class Adoption {
   uint64_t given_ns_ = 0;        // current_, to the workers
   uint64_t steer_after_ns_ = 0;  // earliest next attempt
   AdoptionStatus status_;
+  LogLimit refusal_log_;
   mutable std::mutex snapshot_lock_;
   std::shared_ptr<const Snapshot> snapshot_;
 };

@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 
+#include "contract/log_limit.h"
 #include "dataplane/log.h"
 
 namespace portico {
@@ -17,6 +18,7 @@ bool is_other_build(RefusalReason reason) {
 std::shared_ptr<const Snapshot> wait_for_table(const std::filesystem::path& run_dir, Adopter& adopter,
                                                Report& report, Signals& signals) {
   AdoptionStatus status;
+  LogLimit log_limit;
   bool said = false;
   uint64_t next_report_ns = 0;
   do {
@@ -35,7 +37,8 @@ std::shared_ptr<const Snapshot> wait_for_table(const std::filesystem::path& run_
                                  "; portico-dataplane and portico-control must be of one version: restart "
                                  "the older one after the upgrade, control first");
       }
-      log_error("the table is not usable: " + result.text + "; waiting for a good one");
+      if (const auto more = log_limit.admit(result.text, monotonic_ns()))
+        log_error("the table is not usable: " + result.text + "; waiting for a good one" + *more);
       said = true;
     } else if (!said) {
       log_info("no table in " + run_dir.string() + " yet; waiting for portico-control --run-dir " +

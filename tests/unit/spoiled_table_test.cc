@@ -6,6 +6,7 @@
 
 #include <fstream>
 #include <functional>
+#include <string_view>
 
 #include "contract/adopter.h"
 #include "contract/publisher.h"
@@ -176,13 +177,42 @@ TEST(SpoiledTable, WhatCannotBeMendedIsAnErrorAndTriedAgain) {
   const auto file = dir.path() / kTableFile;
   std::filesystem::remove(file);
   std::filesystem::create_directory(file);
-  EXPECT_THROW(publisher.heartbeat(), std::runtime_error);
+  const uint64_t generation = publisher.generation();
+  for (int i = 0; i < 50; ++i) {
+    try {
+      publisher.heartbeat();
+      FAIL() << "it cannot be mended";
+    } catch (const std::runtime_error& error) {
+      EXPECT_EQ(error.what(), file.string() +
+                                  ": a directory stands in the file's place; remove it, and the file "
+                                  "is made anew within a second");
+    }
+  }
   EXPECT_THROW(publisher.publish(sample_content()), std::runtime_error);
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1)
       << "no temporary file stays";
   std::filesystem::remove(file);
   EXPECT_NE(publisher.heartbeat(), "");
   EXPECT_EQ(Adopter(dir.path()).poll().kind, Kind::adopted);
+  EXPECT_EQ(publisher.generation(), generation + 1) << "no generation was used up by what failed";
+}
+
+// Not even where the file is written whole before its name turns out to be impossible.
+TEST(SpoiledTable, FailuresUseUpNoGenerations) {
+  TempDir dir;
+  const auto run_dir = dir.path() / "run";
+  bool is_blocked = false;
+  Publisher publisher(run_dir, [&](const char* step) {
+    if (is_blocked && std::string_view(step) == "published") throw std::runtime_error("blocked");
+  });
+  publisher.publish(sample_content());
+  const uint64_t generation = publisher.generation();
+  std::filesystem::remove(run_dir / kTableFile);
+  is_blocked = true;
+  for (int i = 0; i < 20; ++i) EXPECT_THROW(publisher.heartbeat(), std::runtime_error);
+  is_blocked = false;
+  EXPECT_NE(publisher.heartbeat(), "");
+  EXPECT_EQ(publisher.generation(), generation + 1);
 }
 
 TEST(SpoiledTable, AnotherControlsFileIsNotTakenAway) {
