@@ -46,14 +46,28 @@ bool is_repeated_syn(const WorkerCore&, const NatEntry<F>& entry, uint32_t seque
   return entry.client_isn == sequence;
 }
 
-// Whether a flow of a backend that takes no new ones outlives a SYN with another number. Such a SYN is a new
-// connection from a reused port, or forged. While the backend is well (drained, weight 0), a flow that had a
-// packet just now is taken for alive: its backend answers the SYN with a challenge ACK (RFC 5961), to which a
-// client with a new connection says RST, and its next SYN goes elsewhere. A backend that is down may not
-// answer, and no new connection shall reach it: there the SYN wins, and a forged one ends a flow whose next
-// request would be reset anyhow.
-bool is_protected(const WorkerCore& core, const TableBackend& backend, const Vitals& vitals) {
-  return backend.disposition == BackendDisposition::forward && vitals.is_plain() &&
+// Whether a half-closed flow may still carry data: where both sides' packets pass, the other side's end would
+// have shown. Where only the client's do, its FIN is all that shows of the end.
+template <typename F>
+bool shows_its_end(const DsrEntry<F>&) {
+  return false;
+}
+template <typename F>
+bool shows_its_end(const NatEntry<F>&) {
+  return true;
+}
+
+// Whether a half-closed flow, or one of a backend that takes no new ones, outlives a SYN with another number.
+// Such a SYN is a new connection from a reused port, or forged. While the backend is well (drained, weight
+// 0), a flow that had a packet just now is taken for alive: its backend answers the SYN with a challenge ACK
+// (RFC 5961), to which a client with a new connection says RST, and its next SYN goes elsewhere. A backend
+// that is down may not answer, and no new connection shall reach it: there the SYN wins, and a forged one
+// ends a flow whose next request would be reset anyhow.
+template <typename Entry>
+bool is_protected(const WorkerCore& core, const TableBackend& backend, const Entry& entry) {
+  const Vitals& vitals = entry.vitals;
+  const bool may_carry_data = vitals.is_plain() || (is_half_closed(vitals.state()) && shows_its_end(entry));
+  return backend.disposition == BackendDisposition::forward && may_carry_data &&
          ticks_since(core.now, vitals.seen()) < kAliveTicks;
 }
 
@@ -86,8 +100,9 @@ Fate fate_of(const WorkerCore& core, const Entry& entry, const Packet& packet) {
   if ((packet.flags & (kSyn | kAck)) == kSyn) {
     if (is_gone || is_expired(core, entry)) return Fate::renew;
     if (is_repeated_syn(core, entry, tcp_sequence(packet.l4))) return Fate::forward;
-    if (is_closed(state) || is_half_closed(state)) return Fate::renew;
-    return backend.takes_new || is_protected(core, backend, entry.vitals) ? Fate::forward : Fate::renew;
+    if (is_closed(state)) return Fate::renew;
+    if (is_protected(core, backend, entry)) return Fate::forward;
+    return backend.takes_new && !is_half_closed(state) ? Fate::forward : Fate::renew;
   }
   if (is_gone) return Fate::reset;
   return backend.disposition == BackendDisposition::finish && packet.payload > 0 ? Fate::reset

@@ -40,14 +40,16 @@ void send_in(WorkerCore& core, Packet& p, uint16_t backend) {
 }
 
 // A flow that is not known goes by the pool's table, which is right for most even after a restart.
-// Remembering it is what the rate of new flows limits.
+// Remembering it is what the rate of new flows limits. `old`: the flow in whose place it comes, or 0; a SYN
+// that is refused leaves that as it is.
 template <typename F>
-void open(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, Packet& p) {
-  if (hand_over_moved(core, p)) return;
+void open(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, Packet& p, uint32_t old = 0) {
+  if (old == 0 && hand_over_moved(core, p)) return;
   const bool is_syn = (p.flags & (kSyn | kAck)) == kSyn;
   if (!is_syn) bump(core.counters.services[p.service].missed);
   const uint16_t backend = admit<F>(core, p);
   if (backend == kNone) return;
+  if (old != 0) erase_flow(core, flows, old);
   if (is_syn) count_new_flow(core, p.service, backend);
   if (!(p.flags & kRst)) {
     const uint32_t rate = core.table->settings().new_flow_rate;
@@ -71,8 +73,7 @@ void forward_dsr(WorkerCore& core, Packet& p) {
   DsrEntry<F>& e = flows[reference];
   switch (fate_of(core, e, p)) {
     case Fate::renew:
-      erase_flow(core, flows, reference);
-      return open<F>(core, flows, p);
+      return open<F>(core, flows, p, reference);
     case Fate::reset:
       if (!answer_with_reset(core, p, DropReason::flow_reset)) return;
       bump(core.counters.services[e.service].resets_sent);

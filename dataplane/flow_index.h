@@ -46,18 +46,22 @@ class FlowIndex {
   // The first reference of the first bucket whose tag fits, or 0: likely the wanted one, worth a prefetch.
   uint32_t candidate(uint64_t hash) const {
     const Bucket& bucket = buckets_[first_bucket(hash)];
-    const uint32_t mask = places_with_tag(bucket, hash);
-    return mask == 0 ? 0 : bucket.places[static_cast<uint32_t>(std::countr_zero(mask))] & reference_mask();
+    for (uint32_t mask = places_with_tag(bucket, hash); mask != 0; mask &= mask - 1) {
+      const uint32_t place = bucket.places[static_cast<uint32_t>(std::countr_zero(mask))];
+      if (place != 0) return place & reference_mask();
+    }
+    return 0;
   }
 
 #if defined(__x86_64__)
   // The same with AVX-512 (has_avx512).
   [[gnu::target("avx512f,bmi2")]] uint32_t candidate_by_avx512(uint64_t hash) const {
     const Bucket& bucket = buckets_[first_bucket(hash)];
-    const __m512i difference =
-        _mm512_xor_si512(_mm512_load_si512(&bucket), _mm512_set1_epi32(static_cast<int>(tag(hash))));
+    const __m512i places = _mm512_load_si512(&bucket);
+    const __m512i difference = _mm512_xor_si512(places, _mm512_set1_epi32(static_cast<int>(tag(hash))));
     const __mmask16 mask =
-        _mm512_testn_epi32_mask(difference, _mm512_set1_epi32(static_cast<int>(~reference_mask())));
+        _mm512_mask_testn_epi32_mask(_mm512_test_epi32_mask(places, places), difference,
+                                     _mm512_set1_epi32(static_cast<int>(~reference_mask())));
     const uint32_t first = static_cast<uint32_t>(std::countr_zero((mask & kAllPlaces) | kNoPlace));
     return first == kPlaces ? 0 : bucket.places[first] & reference_mask();
   }

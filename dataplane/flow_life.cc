@@ -35,7 +35,8 @@ template <typename Flows>
 bool evict_neighbour(WorkerCore& core, Flows& flows, uint64_t hash, uint32_t self) {
   uint32_t oldest = 0, silence = 0;
   flows.for_each_neighbour(hash, [&](uint32_t reference) {
-    if (reference == self || !may_be_evicted(core, flows[reference])) return;
+    // What is left of a key that stood twice may name a free entry.
+    if (reference == self || !flows.is_live(reference) || !may_be_evicted(core, flows[reference])) return;
     const uint32_t s = ticks_since(core.now, flows[reference].vitals.seen());
     if (oldest == 0 || s > silence) oldest = reference, silence = s;
   });

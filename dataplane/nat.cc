@@ -28,8 +28,17 @@ void reset_client(WorkerCore& core, Packet& p, DropReason reason) {
 }
 
 template <typename F>
-void open(WorkerCore& core, NatFlows<F>& flows, Packet& p) {
-  if (hand_over_moved(core, p)) return;
+uint32_t find_of_client(const NatFlows<F>& flows, const Packet& p) {
+  return flows.find(p.hash, p.candidate, [&](const NatEntry<F>& e) {
+    return e.is_from_client(source_of<F>(p.l3), tcp_source_port(p.l4), destination_of<F>(p.l3),
+                            tcp_destination_port(p.l4));
+  });
+}
+
+// `old`: the flow in whose place the new one is to come, or 0. A SYN that is refused leaves it as it is.
+template <typename F>
+void open(WorkerCore& core, NatFlows<F>& flows, Packet& p, uint32_t old = 0) {
+  if (old == 0 && hand_over_moved(core, p)) return;
   if ((p.flags & (kSyn | kAck)) != kSyn) {
     bump(core.counters.services[p.service].missed);
     if (!may_enter<F>(core, p)) return;
@@ -40,7 +49,12 @@ void open(WorkerCore& core, NatFlows<F>& flows, Packet& p) {
   NatEntry<F> entry{};
   fill_nat_entry(core, entry, p.l3, p.l4, p.service, backend);
   entry.vitals = Vitals(FlowState::syn, true, core.now);
+  // One that is over makes room first: its port may be the last. One that lives waits for the new one's port,
+  // and may have been evicted for it.
+  if (old != 0 && (is_closed(flows[old].vitals.state()) || is_expired(core, flows[old])))
+    erase_flow(core, flows, old);
   if (!take_nat_port(core, flows, entry)) return reset_client(core, p, DropReason::nat_ports_exhausted);
+  if (const uint32_t left = old != 0 ? find_of_client(flows, p) : 0; left != 0) erase_flow(core, flows, left);
   const NatDeltas deltas = deltas_of(entry);
   entry.address_delta = deltas.address;
   entry.tcp_delta = deltas.tcp;
@@ -71,7 +85,8 @@ void observe_syn(WorkerCore& core, NatFlows<F>& flows, uint32_t reference, const
     e.client_isn = sequence;
   }
   e.vitals.set_state(state);
-  e.vitals.set_seen(core.now);
+  // Of a flow that is open, a SYN with another number, which may be forged, says nothing.
+  if (e.client_isn == sequence) e.vitals.set_seen(core.now);
 }
 
 template <typename F>
@@ -101,7 +116,8 @@ template <typename F>
 void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t reference, const Packet& p) {
   NatEntry<F>& e = flows[reference];
   const FlowState before = e.vitals.state();
-  e.vitals.set_seen(core.now);
+  // A backend that repeats its SYN to nobody does not hold the port.
+  if (!e.vitals.probationary()) e.vitals.set_seen(core.now);
   if (p.flags & kAck) e.server_ack = tcp_acknowledgement(p.l4);
   if (p.flags & kRst) {
     bump(core.counters.backends[e.backend].resets_received);
@@ -145,16 +161,12 @@ void send_out(WorkerCore& core, NatEntry<F>& e, Packet& p) {
 template <typename F>
 void forward_nat_in(WorkerCore& core, Packet& p) {
   auto& flows = *core.set<F>().nat.load(std::memory_order_relaxed);
-  const uint32_t reference = flows.find(p.hash, p.candidate, [&](const NatEntry<F>& e) {
-    return e.is_from_client(source_of<F>(p.l3), tcp_source_port(p.l4), destination_of<F>(p.l3),
-                            tcp_destination_port(p.l4));
-  });
+  const uint32_t reference = find_of_client(flows, p);
   if (reference == 0) return open<F>(core, flows, p);
   NatEntry<F>& e = flows[reference];
   switch (fate_of(core, e, p)) {
     case Fate::renew:
-      erase_flow(core, flows, reference);
-      return open<F>(core, flows, p);
+      return open<F>(core, flows, p, reference);
     case Fate::reset:
       if (!answer_with_reset(core, p, DropReason::flow_reset)) return;
       bump(core.counters.services[e.service].resets_sent);

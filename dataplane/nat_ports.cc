@@ -25,7 +25,9 @@ uint32_t find_user(const WorkerCore& core, const NatFlows<F>& flows, const NatEn
   });
 }
 
-// Tries so many ports of one address. Takes a free one; else `closed` becomes the closed flow silent longest.
+// Tries so many ports of one address. Takes a free one; else `closed` becomes the closed flow silent longest,
+// of those that nobody had answered if there are any: what a flood leaves gives way before a connection that
+// was, whose backend may have it in TIME_WAIT.
 template <typename F>
 bool try_address(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint16_t nat, uint32_t most,
                  uint32_t& closed) {
@@ -33,16 +35,33 @@ bool try_address(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint1
   const PortShare share = port_share(range, core.config.index, core.config.worker_count);
   uint32_t& cursor = flows.cursor(nat);
   entry.nat = F::from(range.address);
-  const auto silence = [&](uint32_t user) { return ticks_since(core.now, flows[user].vitals.seen()); };
+  const auto rank = [&](uint32_t user) {
+    const Vitals& vitals = flows[user].vitals;
+    return uint64_t{vitals.probationary()} << 32 | ticks_since(core.now, vitals.seen());
+  };
   for (uint32_t tries = std::min(share.count, most); tries > 0; --tries) {
     if (++cursor >= share.count) cursor %= share.count;
     entry.nat_port = htons(share.port(cursor));
     const uint32_t user = find_user(core, flows, entry);
     if (user == 0) return true;
     if (!is_closed(flows[user].vitals.state())) continue;
-    if (closed == 0 || silence(user) > silence(closed)) closed = user;
+    if (closed == 0 || rank(user) > rank(closed)) closed = user;
   }
   return false;
+}
+
+// The oldest half-open flow of the entry's backend, if its port may become the entry's; else 0.
+template <typename F>
+uint32_t oldest_half_open_of(const WorkerCore& core, const NatFlows<F>& flows, const NatEntry<F>& entry) {
+  const uint32_t oldest = flows.oldest_half_open(entry.backend);
+  if (oldest == 0) return 0;
+  const NatEntry<F>& e = flows[oldest];
+  const LocalAddress* const local = core.table->find_local(e.nat);
+  if (local == nullptr || !local->is_nat) return 0;
+  const TableNat& range = core.table->nat()[local->nat];
+  const bool is_own = port_owner(range, ntohs(e.nat_port), core.config.worker_count) == core.config.index;
+  const bool is_same = e.backend_address == entry.backend_address && e.backend_port == entry.backend_port;
+  return is_own && is_same ? oldest : 0;
 }
 
 // Half-open flows may hold a quarter of the worker's ports: a flood of SYNs leaves the rest to clients that
@@ -76,6 +95,7 @@ bool take_nat_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry) {
     const uint16_t nat = addresses[(ntohs(entry.client_port) + i) % addresses.size()];
     if (try_address(core, flows, entry, nat, most, closed)) return true;
   }
+  if (closed == 0) closed = oldest_half_open_of(core, flows, entry);
   if (closed == 0) return false;
   entry.nat = flows[closed].nat;
   entry.nat_port = flows[closed].nat_port;

@@ -14,6 +14,9 @@ constexpr uint64_t kPassMs = 2000, kHurriedPassMs = 200;
 // So long after a change of the table a hurried pass waits for a neighbour's answer; then it is likely gone
 // for good, and ordinary passes will do.
 constexpr uint32_t kResolveTicks = 3000 / kTickMs;
+// After this long, or at once if the client never took the flow up, the flow ends without the client's
+// knowing: it shall not hold its NAT port and the backend's socket.
+constexpr uint32_t kGiveUpTicks = 10000 / kTickMs;
 // Per call and table, so that packets do not wait long for a sweep.
 constexpr uint32_t kMostVisits = 512;
 // A flow's reset makes two packets at most.
@@ -61,9 +64,11 @@ Visit visit(WorkerCore& core, Flows& flows, uint32_t reference) {
       erase_flow(core, flows, reference);
     } else {
       const ResetOutcome outcome = reset_flow(core, flows, reference);
-      const bool may_hurry = ticks_since(core.now, core.swept_since) < kResolveTicks;
-      if (outcome == ResetOutcome::put_off || (outcome == ResetOutcome::no_way && may_hurry))
+      const uint32_t waited = ticks_since(core.now, core.swept_since);
+      if (outcome == ResetOutcome::put_off || (outcome == ResetOutcome::no_way && waited < kResolveTicks))
         return Visit::put_off;
+      const bool gives_up = waited >= kGiveUpTicks || state == FlowState::syn;
+      if (outcome == ResetOutcome::no_way && gives_up) bury(core, flows, reference);
     }
   }
   return Visit::done;

@@ -13,16 +13,19 @@ namespace {
 constexpr size_t kListenersTried = 8;
 
 // A rig's worth of one worker that meets one table after another, as in life.
-void use(const std::shared_ptr<const Snapshot>& snapshot) {
-  const unsigned before = rte_mempool_in_use_count(packet_pool());
+void use(const std::shared_ptr<const Snapshot>& snapshot, const std::shared_ptr<const Snapshot>& before) {
+  const unsigned buffers = rte_mempool_in_use_count(packet_pool());
   {
-    const auto table = build_table(snapshot, nullptr);
+    // As after every change: parts whose blocks are the same are shared with the table before.
+    const auto previous = before ? build_table(before, nullptr) : nullptr;
+    const auto table = build_table(snapshot, previous.get());
     WorkerConfig config;
     config.flows = 16;
     config.tsc_hz = 1'000'000;
     config.huge_pages = false;
     config.pool = packet_pool();
     Worker worker(config);
+    if (previous) worker.prepare(*previous);
     worker.prepare(*table);
     uint64_t now = 1'000'000'000;
     const auto give = [&](const Bytes& frame) {
@@ -67,7 +70,7 @@ void use(const std::shared_ptr<const Snapshot>& snapshot) {
     }
     while (worker.resolve_queue().pop()) continue;
   }
-  require(rte_mempool_in_use_count(packet_pool()) == before);
+  require(rte_mempool_in_use_count(packet_pool()) == buffers);
 }
 
 size_t put(const TableScript& script, uint8_t* data, size_t max_size) {

@@ -102,6 +102,7 @@ TEST(PortReuse, AHalfClosedNatFlowGivesWay) {
   rig.send(client(kNat).flags(kFinFlag).seq(1001).ack(5001));
   EXPECT_EQ(rig.send_one(client(kNat).flags(kSynFlag).seq(1000)).source_port, in.source_port)
       << "a late copy of its own SYN";
+  rig.advance_ms(6000);
   const Seen again = rig.send_one(client(kNat).flags(kSynFlag).seq(70000));
   EXPECT_NE(again.source_port, in.source_port);
   EXPECT_EQ(rig.total(&WorkerCounters::flows), 1u);

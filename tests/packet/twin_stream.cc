@@ -163,7 +163,7 @@ void change(TableContent& c, std::mt19937& random) {
       return change_service(c, random);
     case 6: {
       NatRecord& nat = any_of(c.nat, random);
-      nat.last_port = static_cast<uint16_t>(nat.first_port + random() % 64);
+      nat.last_port = static_cast<uint16_t>(nat.first_port + random() % (random() % 2 ? 64 : 2));
       return;
     }
     default:

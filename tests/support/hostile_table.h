@@ -119,8 +119,9 @@ inline void apply(const TableEdit& edit, const TableEditor& where, TableEditor& 
   std::memcpy(table.bytes().data() + at, &value, size);
 }
 
-// Called with what was adopted, by whoever wants to use it.
-using UseSnapshot = std::function<void(const std::shared_ptr<const Snapshot>&)>;
+// Called with what was adopted, and with what had been before (may be null), by whoever wants to use it.
+using UseSnapshot = std::function<void(const std::shared_ptr<const Snapshot>& adopted,
+                                       const std::shared_ptr<const Snapshot>& before)>;
 
 inline int try_hostile_table(std::span<const uint8_t> input, const UseSnapshot& use = {}) {
   static const TempDir dir;
@@ -128,9 +129,12 @@ inline int try_hostile_table(std::span<const uint8_t> input, const UseSnapshot& 
   if (!input.empty()) input = input.subspan(1);
   TableEditor table = hostile_bases()[(flags >> kBaseShift) % kBaseCount];
   Adopter adopter(dir.path());
+  std::shared_ptr<const Snapshot> before;
   if (flags & kLaterGeneration) {
     table.save(dir.path());
-    require(adopter.poll().kind == AdoptResult::Kind::adopted);
+    const AdoptResult first = adopter.poll();
+    require(first.kind == AdoptResult::Kind::adopted);
+    before = first.snapshot;
     ++table.directory().generation;
     table.header().current = current_word(table.directory().generation, slot_in(table.header().current));
   }
@@ -149,7 +153,7 @@ inline int try_hostile_table(std::span<const uint8_t> input, const UseSnapshot& 
   require(result.kind != AdoptResult::Kind::refused || !result.text.empty());
   if (result.kind == AdoptResult::Kind::adopted) {
     walk(*result.snapshot);
-    if (use) use(result.snapshot);
+    if (use) use(result.snapshot, before);
   }
   require(adopter.poll().kind != AdoptResult::Kind::adopted);
   read_table_status(dir.path());

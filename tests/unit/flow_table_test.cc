@@ -272,5 +272,20 @@ TEST(Checksum, IncrementalEqualsFromScratch) {
   }
 }
 
+// Empty places look like keys whose tag is 0.
+TEST(FlowIndex, AnEmptyPlaceIsNoCandidate) {
+  FlowIndex index(8, 255, nullptr, 64, false, -1);
+  constexpr uint64_t kFirst = 5 | uint64_t{1} << 56, kSecond = 5;
+  index.insert(kFirst, 1);
+  index.insert(kSecond, 2);
+  index.erase(kFirst, 1);
+  EXPECT_EQ(index.candidate(kSecond), 2u);
+#if defined(__x86_64__)
+  if (has_avx512()) {
+    EXPECT_EQ(index.candidate_by_avx512(kSecond), 2u);
+  }
+#endif
+}
+
 }  // namespace
 }  // namespace portico

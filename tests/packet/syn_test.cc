@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a SYN does to a flow that is there already: RFC 9293 section 3.10.7.4 and RFC 5961 section 4 let an
+// open connection's owner decide; RFC 6191 lets a new one follow an old one.
+#include <gtest/gtest.h>
+
+#include "tests/packet/rig.h"
+#include "tests/support/sample_table.h"
+
+namespace portico::test {
+namespace {
+
+constexpr const char* kFirstMac = "02:00:00:00:00:11";
+constexpr const char* kSecondMac = "02:00:00:00:00:12";
+constexpr uint32_t kIsn = 1000, kServerIsn = 5000;
+
+Tcp client(uint16_t service_port, uint16_t port = 40000) {
+  return Tcp(kClient4, port, kVip4, service_port);
+}
+Tcp reply_to(const Seen& in) {
+  return Tcp(in.destination, in.destination_port, in.source, in.source_port);
+}
+
+TableContent content_to(uint16_t backend) {
+  TableContent content = usual_content();
+  aim_at(content, backend);
+  return content;
+}
+
+// A connection to backend 1 that is beyond its probation; returns its SYN as the backend saw it.
+Seen open(Rig& rig, uint16_t service, uint16_t port = 40000) {
+  const Seen in = rig.send_one(client(service, port).flags(kSynFlag).seq(kIsn));
+  if (service == kNat) rig.send(reply_to(in).flags(kSynFlag).seq(kServerIsn).ack(kIsn + 1));
+  rig.advance_ms(600);
+  rig.send(client(service, port).seq(kIsn + 1).ack(kServerIsn + 1));
+  return in;
+}
+
+enum class Side : uint8_t { neither, client, server };
+enum class Backend : uint8_t { takes_new, drained, finishing, down };
+
+struct Row {
+  uint16_t service;
+  Side closed;  // who has sent FIN
+  Backend backend;
+  uint32_t silent_ms;
+  bool goes_to_new;  // else to the backend that the flow has
+};
+
+// All of another initial sequence number than the flow's.
+constexpr Row kRows[] = {
+    {kNat, Side::neither, Backend::takes_new, 100, false},
+    {kNat, Side::neither, Backend::takes_new, 60000, false},
+    {kNat, Side::neither, Backend::drained, 100, false},
+    {kNat, Side::neither, Backend::drained, 6000, true},
+    {kNat, Side::neither, Backend::finishing, 100, true},
+    {kNat, Side::neither, Backend::down, 100, true},
+    {kNat, Side::client, Backend::takes_new, 100, false},
+    {kNat, Side::client, Backend::takes_new, 6000, true},
+    {kNat, Side::client, Backend::drained, 100, false},
+    {kNat, Side::client, Backend::drained, 6000, true},
+    {kNat, Side::client, Backend::finishing, 100, true},
+    {kNat, Side::client, Backend::down, 100, true},
+    {kNat, Side::server, Backend::takes_new, 100, false},
+    {kNat, Side::server, Backend::takes_new, 6000, true},
+    {kNat, Side::server, Backend::drained, 6000, true},
+    {kDsr, Side::neither, Backend::takes_new, 6000, false},
+    {kDsr, Side::neither, Backend::drained, 100, false},
+    {kDsr, Side::neither, Backend::drained, 6000, true},
+    {kDsr, Side::neither, Backend::finishing, 100, true},
+    {kDsr, Side::neither, Backend::down, 100, true},
+    // Only the client's packets pass: its FIN may be all that shows of the end.
+    {kDsr, Side::client, Backend::takes_new, 100, true},
+    {kDsr, Side::client, Backend::drained, 100, true},
+};
+
+void set_backend(TableContent& content, Backend how) {
+  aim_at(content, 2);
+  if (how == Backend::takes_new) content.pools[0].lookup.back() = 1;
+  const auto d = how == Backend::finishing ? BackendDisposition::finish
+                 : how == Backend::down    ? BackendDisposition::reset
+                                           : BackendDisposition::forward;
+  content.pools[0].backends[0].disposition = static_cast<uint8_t>(d);
+}
+
+TEST(Syn, OfAnotherNumberMeetsAFlow) {
+  for (size_t i = 0; i < std::size(kRows); ++i) {
+    const Row& row = kRows[i];
+    SCOPED_TRACE("row " + std::to_string(i));
+    TableContent content = content_to(1);
+    Rig rig(content);
+    const Seen in = open(rig, row.service);
+    if (row.closed == Side::client)
+      rig.send(client(row.service).flags(kFinFlag).seq(kIsn + 1).ack(kServerIsn + 1));
+    if (row.closed == Side::server) rig.send(reply_to(in).flags(kFinFlag).seq(kServerIsn + 1).ack(kIsn + 1));
+    set_backend(content, row.backend);
+    rig.adopt(content);
+    rig.advance_ms(row.silent_ms);
+    const Seen out = rig.send_one(client(row.service).flags(kSynFlag).seq(99999));
+    EXPECT_EQ(out.mac, row.goes_to_new ? kSecondMac : kFirstMac);
+    EXPECT_EQ(rig.total(&WorkerCounters::flows), 1u);
+  }
+}
+
+TEST(Syn, ThatIsRefusedEndsNoFlow) {
+  for (const uint16_t service : {kDsr, kNat}) {
+    TableContent content = content_to(1);
+    Rig rig(content);
+    open(rig, service);
+    set_backend(content, Backend::finishing);
+    TableContent refusing = content;
+    refusing.pools[0].record.disposition = static_cast<uint8_t>(PoolDisposition::drop);
+    rig.adopt(refusing);
+    EXPECT_TRUE(rig.send(client(service).flags(kSynFlag).seq(99999)).empty());
+    EXPECT_EQ(rig.drops(DropReason::no_backend), 1u);
+    refusing = content;
+    refusing.services[service == kNat].access_list = 0;
+    refusing.access = {{address("10.0.0.0"), 0, 8, 1, 0}};
+    rig.adopt(refusing);
+    EXPECT_TRUE(rig.send(client(service).flags(kSynFlag).seq(99999)).empty());
+    EXPECT_EQ(rig.drops(DropReason::access_denied), 1u);
+    rig.adopt(content);
+    EXPECT_EQ(rig.send_one(client(service).seq(kIsn + 1).ack(kServerIsn + 1)).mac, kFirstMac) << "it lives";
+  }
+}
+
+TEST(Syn, WithoutAPortEndsNoFlow) {
+  TableContent content = content_to(2);
+  content.nat[0].first_port = content.nat[0].last_port = 2000;
+  Rig rig(content);
+  open(rig, kNat, 1);  // has backend 2's only port
+  aim_at(content, 1);
+  rig.adopt(content);
+  open(rig, kNat);
+  set_backend(content, Backend::drained);
+  rig.adopt(content);
+  rig.advance_ms(6000);
+  EXPECT_EQ(rig.send_one(client(kNat).flags(kSynFlag).seq(99999)).flags, kRstFlag | kAckFlag);
+  EXPECT_EQ(rig.drops(DropReason::nat_ports_exhausted), 1u);
+  EXPECT_EQ(rig.send_one(client(kNat).seq(kIsn + 1).ack(kServerIsn + 1)).mac, kFirstMac);
+}
+
+TEST(NatPorts, OfAFlowWhoseClientIsNotThereComeBack) {
+  for (const bool is_open : {false, true}) {
+    TableContent content = content_to(1);
+    Rig rig(content);
+    is_open ? open(rig, kNat) : rig.send_one(client(kNat).flags(kSynFlag).seq(kIsn));
+    content.next_hops[0].resolved = 0;
+    set_backend(content, Backend::down);
+    rig.adopt(content);
+    rig.sweep_ms(is_open ? 9000 : 1000);
+    EXPECT_EQ(rig.of_backend(1, &BackendFeedback::resets_sent), 0u);
+    rig.sweep_ms(5000);
+    EXPECT_EQ(rig.of_backend(1, &BackendFeedback::resets_sent), 1u) << "the backend lets go of it";
+    rig.sweep_ms(14000);
+    EXPECT_EQ(rig.total(&WorkerCounters::nat_ports_used), 0u);
+  }
+}
+
+TEST(NatPorts, ABackendThatRepeatsItsSynDoesNotHoldOne) {
+  Rig rig(content_to(1));
+  const Seen in = rig.send_one(client(kNat).flags(kSynFlag).seq(kIsn));
+  for (int i = 0; i < 6; ++i) {
+    rig.sweep_ms(5500);
+    rig.send(reply_to(in).flags(kSynFlag).seq(kServerIsn).ack(kIsn + 1));
+  }
+  EXPECT_EQ(rig.total(&WorkerCounters::nat_ports_used), 0u);
+}
+
+TEST(NatPorts, WhatAFloodLeftGivesWayFirst) {
+  TableContent content = content_to(1);
+  content.nat[0].first_port = 2000;
+  content.nat[0].last_port = 2007;
+  Rig rig(content);
+  for (uint16_t port = 1; port <= 6; ++port) open(rig, kNat, port);
+  rig.send(client(kNat, 1).flags(kRstFlag).seq(kIsn + 1));  // a connection's end
+  rig.advance_ms(100);
+  const Seen half_open = rig.send_one(client(kNat, 7).flags(kSynFlag).seq(kIsn));
+  const Seen spoofed = rig.send_one(client(kNat, 8).flags(kSynFlag).seq(kIsn));
+  rig.send(client(kNat, 8).flags(kRstFlag).seq(kIsn + 1));
+  EXPECT_EQ(open(rig, kNat, 9).source_port, spoofed.source_port);
+  open(rig, kNat, 10);  // in the place of the one that ended
+  EXPECT_EQ(open(rig, kNat, 11).source_port, half_open.source_port);
+  EXPECT_TRUE(rig.send_one(client(kNat, 12).flags(kSynFlag)).flags & kRstFlag) << "all have clients";
+}
+
+}  // namespace
+}  // namespace portico::test
