@@ -100,7 +100,8 @@ void change_service(TableContent& c, std::mt19937& random) {
   switch (random() % 5) {
     case 4:  // its addresses are another's from now on
       for (ListenerRecord& l : c.listeners) {
-        if (l.service == s.id) l.service = any_of(c.services, random).id;
+        const ServiceRecord& other = any_of(c.services, random);
+        if (l.service == s.id && other.mode == s.mode) l.service = other.id;
       }
       break;
     case 0:
@@ -150,7 +151,7 @@ TableContent twin_content() {
 }
 
 void change(TableContent& c, std::mt19937& random) {
-  switch (random() % 8) {
+  switch (random() % 9) {
     case 0:
     case 1:
       return change_backend(any_of(c.pools[0].backends, random), random);
@@ -160,6 +161,7 @@ void change(TableContent& c, std::mt19937& random) {
     case 4:
       return change_way(c, random);
     case 5:
+    case 7:
       return change_service(c, random);
     case 6: {
       NatRecord& nat = any_of(c.nat, random);
