@@ -15,7 +15,7 @@
 
 namespace portico {
 
-inline constexpr uint32_t kAbiVersion = 2;
+inline constexpr uint32_t kAbiVersion = 3;
 inline constexpr uint64_t kTableMagic = 0x656c626174747270;     // "prttable"
 inline constexpr uint64_t kFeedbackMagic = 0x6b63616264747270;  // "prtdback"
 
@@ -35,6 +35,8 @@ enum class BlockKind : uint16_t {
 
 enum class Mode : uint8_t { nat = 1, dsr_l2 = 2 };
 enum class Affinity : uint8_t { connection = 1, client = 2 };
+// What a connection to a backend begins with, to tell it who the client is.
+enum class ProxyProtocol : uint8_t { none = 0, v2 = 1 };
 enum class IdleMode : uint8_t { poll = 1, adaptive = 2 };
 enum class HugePages : uint8_t { required = 1, off = 2 };
 
@@ -138,8 +140,8 @@ struct ServiceRecord {
   uint8_t mode;                // Mode
   uint8_t affinity;            // Affinity
   uint8_t affinity_prefix_v6;  // bits of an IPv6 client that affinity `client` hashes: 1..128
-  uint8_t reserved0;
-  uint32_t idle_timeout_ms;  // established flows
+  uint8_t proxy_protocol;      // ProxyProtocol; not none: mode is nat
+  uint32_t idle_timeout_ms;    // established flows
   uint8_t reserved1[8];
   char name[kNameSize];
 };

@@ -61,7 +61,7 @@ constexpr uint64_t table_struct_hash() {
 #undef F
 #define F(field) PORTICO_FIELD(ServiceRecord, field)
   PORTICO_STRUCT(ServiceRecord) F(id) F(pool) F(backend_port) F(access_list) F(mode) F(affinity)
-    F(affinity_prefix_v6) F(idle_timeout_ms) F(name)
+    F(affinity_prefix_v6) F(proxy_protocol) F(idle_timeout_ms) F(name)
 #undef F
 #define F(field) PORTICO_FIELD(ListenerRecord, field)
   PORTICO_STRUCT(ListenerRecord) F(address) F(port) F(service)
@@ -99,7 +99,7 @@ constexpr uint64_t table_enum_hash(uint64_t hash) {
       BlockKind::lookup, Mode::nat, Mode::dsr_l2, Affinity::connection, Affinity::client, IdleMode::poll,
       IdleMode::adaptive, HugePages::required, HugePages::off, PoolDisposition::serve, PoolDisposition::reset,
       PoolDisposition::drop, BackendDisposition::forward, BackendDisposition::finish,
-      BackendDisposition::reset, kDirectorySlots);
+      BackendDisposition::reset, ProxyProtocol::none, ProxyProtocol::v2, kDirectorySlots);
   return hash;
 }
 
@@ -121,7 +121,7 @@ constexpr uint64_t feedback_struct_hash() {
 #undef F
 #define F(field) PORTICO_FIELD(ServiceFeedback, field)
   PORTICO_STRUCT(ServiceFeedback) F(flows) F(new_flows) F(packets_in) F(bytes_in) F(packets_out)
-    F(bytes_out) F(missed) F(resets_sent)
+    F(bytes_out) F(missed) F(resets_sent) F(headers_sent) F(headers_repeated)
 #undef F
 #define F(field) PORTICO_FIELD(BackendFeedback, field)
   PORTICO_STRUCT(BackendFeedback) F(flows) F(new_flows) F(packets_in) F(bytes_in) F(packets_out)

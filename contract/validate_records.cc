@@ -113,6 +113,10 @@ Complaint check_services(std::span<const ServiceRecord> services) {
     if (!is_one_of(s.affinity, Affinity::client)) return bad("affinity", kUnknownValue);
     if (s.affinity_prefix_v6 < 1 || s.affinity_prefix_v6 > 128)
       return bad("affinity_prefix_v6", "not in 1..128");
+    if (s.proxy_protocol > static_cast<uint8_t>(ProxyProtocol::v2))
+      return bad("proxy_protocol", kUnknownValue);
+    if (s.proxy_protocol != 0 && s.mode != static_cast<uint8_t>(Mode::nat))
+      return bad("proxy_protocol", "in another mode than nat");
     if (s.idle_timeout_ms == 0) return bad("idle_timeout_ms", "0");
     if (!is_terminated(s.name)) return bad("name", kNotTerminated);
   }

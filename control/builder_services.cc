@@ -42,6 +42,7 @@ ServiceRecord build_service(const ServiceConfig& service, const Ids& ids) {
   r.mode = static_cast<uint8_t>(service.mode);
   r.affinity = static_cast<uint8_t>(service.affinity);
   r.affinity_prefix_v6 = service.affinity_prefix_v6;
+  r.proxy_protocol = static_cast<uint8_t>(service.proxy_protocol);
   r.idle_timeout_ms = static_cast<uint32_t>(service.idle_timeout.count());
   set_text(r.name, service.name);
   return r;

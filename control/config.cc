@@ -87,6 +87,7 @@ ConfigDraft read_tree(ConfigReader& reader, const YamlNode& root) {
   }
   fields.finish();
   add_implied_checks(reader, draft);
+  settle_proxy_protocol(reader, draft);
   cross_check(reader, draft);
   return draft;
 }

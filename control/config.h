@@ -39,7 +39,8 @@ struct CheckConfig {
   Milliseconds timeout{1000};       // of one probe, connect and answer together
   uint32_t fall = 2;                // failures in a row until down; a refused port counts at once
   uint32_t rise = 2;                // successes in a row until up
-  std::string user, password;       // mysql; read from credentials_file; empty: a refused login means alive
+  ProxyProtocol proxy_protocol = ProxyProtocol::none;  // v2: a header for LOCAL comes first
+  std::string user, password;  // mysql; read from credentials_file; empty: a refused login means alive
   std::string credentials_file;
 
   bool operator==(const CheckConfig&) const = default;
@@ -74,6 +75,7 @@ struct ServiceConfig {
   std::vector<Endpoint> listen;  // at least one
   std::string pool;
   Mode mode = Mode::nat;
+  ProxyProtocol proxy_protocol = ProxyProtocol::none;
   Affinity affinity = Affinity::connection;
   uint8_t affinity_prefix_v6 = 64;  // bits
   uint16_t backend_port = 0;        // 0: the listener's port

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "control/config_names.h"
 #include "control/config_sections.h"
 
 namespace portico {
@@ -77,9 +78,18 @@ void check_database_access(ConfigReader& reader, const Config& config) {
 }
 
 void check_modes(ConfigReader& reader, const Config& config) {
-  const ServiceConfig* first_nat = nullptr;
+  const ServiceConfig* first_silent = nullptr;
+  bool uses_nat = false;
   for (const ServiceConfig& service : config.services) {
-    if (service.mode == Mode::nat && first_nat == nullptr) first_nat = &service;
+    const bool tells_clients = service.proxy_protocol != ProxyProtocol::none;
+    uses_nat = uses_nat || service.mode == Mode::nat;
+    if (service.mode == Mode::nat && !tells_clients && first_silent == nullptr) first_silent = &service;
+    if (service.mode != Mode::nat && tells_clients) {
+      reader.error(reader.mark(service_path(service) + "/proxy_protocol"),
+                   fmt::format("`proxy_protocol` works in mode nat only; in mode {} the portals see the "
+                               "clients' own addresses: remove it",
+                               to_word(service.mode)));
+    }
     for (const Endpoint& listen : service.listen) {
       if (service.mode == Mode::nat || service.backend_port == 0 || service.backend_port == listen.port)
         continue;
@@ -94,13 +104,35 @@ void check_modes(ConfigReader& reader, const Config& config) {
                                  to_string(service.allow[i])));
     }
   }
-  if (first_nat != nullptr) {
+  if (first_silent != nullptr) {
     reader.warning(
-        reader.mark(service_path(*first_nat)),
-        "mode nat hides the clients: the portals see only the balancer's NAT addresses; use mode dsr-l2 "
-        "where they need the clients' own");
-  } else if (!config.nat.addresses.empty() && !config.services.empty()) {
+        reader.mark(service_path(*first_silent)),
+        "mode nat hides the clients: the portals see only the balancer's NAT addresses; where they need the "
+        "clients' own, write `proxy_protocol: v2` and set the portals' servers up for it, or use mode "
+        "dsr-l2");
+  }
+  if (!uses_nat && !config.nat.addresses.empty() && !config.services.empty()) {
     reader.warning(reader.mark("nat"), "no service uses mode nat; `nat` has no effect");
+  }
+}
+
+// A port that speaks the PROXY protocol mostly refuses what comes without a header, Apache's mod_remoteip
+// does.
+void check_proxy_ports(ConfigReader& reader, const Config& config) {
+  for (const ServiceConfig& with : config.services) {
+    if (with.proxy_protocol == ProxyProtocol::none) continue;
+    for (const ServiceConfig& without : config.services) {
+      if (without.proxy_protocol != ProxyProtocol::none || without.pool != with.pool) continue;
+      const auto shared = std::ranges::find_if(without.listen, [&](const Endpoint& e) {
+        return uses_port(with, without.backend_port != 0 ? without.backend_port : e.port);
+      });
+      if (shared == without.listen.end()) continue;
+      reader.warning(
+          reader.mark(service_path(without)),
+          fmt::format("services `{}` and `{}` reach the same port of pool `{}`, one with "
+                      "`proxy_protocol` and one without; Apache refuses one of them: use two ports",
+                      with.name, without.name, with.pool));
+    }
   }
 }
 
@@ -229,6 +261,7 @@ void cross_check(ConfigReader& reader, const ConfigDraft& draft) {
   check_listeners(reader, config);
   check_database_access(reader, config);
   check_modes(reader, config);
+  check_proxy_ports(reader, config);
   check_families(reader, config);
   check_addresses(reader, config);
   size_t prefixes = 0;

@@ -130,6 +130,7 @@ void write_service(Writer& writer, const ServiceConfig& service) {
   writer.close();
   writer.value("pool", service.pool, path + "/pool");
   writer.value("mode", to_word(service.mode), path + "/mode");
+  writer.value("proxy_protocol", to_word(service.proxy_protocol), path + "/proxy_protocol");
   writer.value("affinity", to_word(service.affinity), path + "/affinity");
   writer.number("affinity_prefix_v6", service.affinity_prefix_v6, path + "/affinity_prefix_v6");
   writer.number_or("same", "backend_port", service.backend_port, path + "/backend_port");
@@ -170,6 +171,7 @@ void write_check(Writer& writer, const CheckConfig& check, const std::string& pa
   writer.open(check.name, path);
   writer.value("kind", to_word(check.kind), path + "/kind");
   writer.number("port", check.port, path + "/port");
+  writer.value("proxy_protocol", to_word(check.proxy_protocol), path + "/proxy_protocol");
   writer.value("interval", format_duration(check.interval), path + "/interval");
   writer.value("fast_interval", format_duration(check.fast_interval), path + "/fast_interval");
   writer.value("timeout", format_duration(check.timeout), path + "/timeout");

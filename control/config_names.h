@@ -27,6 +27,8 @@ inline constexpr Choice<CheckKind> kCheckKindChoices[] = {{"tcp", CheckKind::tcp
 inline constexpr Choice<Mode> kModeChoices[] = {{"nat", Mode::nat}, {"dsr-l2", Mode::dsr_l2}};
 inline constexpr Choice<Affinity> kAffinityChoices[] = {{"connection", Affinity::connection},
                                                         {"client", Affinity::client}};
+inline constexpr Choice<ProxyProtocol> kProxyProtocolChoices[] = {{"none", ProxyProtocol::none},
+                                                                  {"v2", ProxyProtocol::v2}};
 inline constexpr Choice<IdleMode> kIdleChoices[] = {{"poll", IdleMode::poll},
                                                     {"adaptive", IdleMode::adaptive}};
 inline constexpr Choice<HugePages> kHugePagesChoices[] = {{"required", HugePages::required},
@@ -58,6 +60,9 @@ constexpr std::string_view to_word(Mode value) {
 }
 constexpr std::string_view to_word(Affinity value) {
   return word_of(kAffinityChoices, value);
+}
+constexpr std::string_view to_word(ProxyProtocol value) {
+  return word_of(kProxyProtocolChoices, value);
 }
 constexpr std::string_view to_word(IdleMode value) {
   return word_of(kIdleChoices, value);

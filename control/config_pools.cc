@@ -46,6 +46,7 @@ CheckConfig read_check(ConfigReader& reader, const NamedNode& entry, const std::
     fields.choice("kind", kCheckKindChoices, check.kind);
     fields.require("port", entry.mark, "port: 443");
     fields.number("port", 1, 65535, check.port);
+    fields.choice("proxy_protocol", kProxyProtocolChoices, check.proxy_protocol);
     read_check_timing(fields, check);
     fields.finish();
   }
@@ -183,6 +184,11 @@ void read_pool(ConfigReader& reader, const NamedNode& entry, ConfigDraft& draft)
 
 }  // namespace
 
+bool uses_port(const ServiceConfig& service, uint16_t port) {
+  if (service.backend_port != 0) return service.backend_port == port;
+  return std::ranges::count(service.listen, port, &Endpoint::port) > 0;
+}
+
 void settle_check(ConfigReader& reader, const std::string& path, const std::string& defaults_path,
                   CheckConfig& check) {
   const auto take_over = [&](const std::string& key) {
@@ -221,6 +227,22 @@ void read_pools(ConfigReader& reader, const YamlNode& node, ConfigDraft& draft) 
   }
   if (backends > kMaxBackends) {
     reader.error(node.mark, fmt::format("{} backends; at most {} are possible", backends, kMaxBackends));
+  }
+}
+
+// A server that is told clients' addresses on a port drops connections that do not begin with a header.
+void settle_proxy_protocol(ConfigReader& reader, ConfigDraft& draft) {
+  for (PoolConfig& pool : draft.config.pools) {
+    for (CheckConfig& check : pool.checks) {
+      const std::string path = fmt::format("pools/{}/checks/{}/proxy_protocol", pool.name, check.name);
+      if (reader.source(path) != nullptr) continue;
+      const auto service = std::ranges::find_if(draft.config.services, [&](const ServiceConfig& s) {
+        return s.pool == pool.name && s.proxy_protocol != ProxyProtocol::none && uses_port(s, check.port);
+      });
+      if (service == draft.config.services.end()) continue;
+      check.proxy_protocol = service->proxy_protocol;
+      reader.set_source(path, {{}, "implied by service " + service->name});
+    }
   }
 }
 

@@ -28,6 +28,13 @@ void read_pools(ConfigReader& reader, const YamlNode& node, ConfigDraft& draft);
 // Gives every pool without `checks` one check per backend port of its services.
 void add_implied_checks(ConfigReader& reader, ConfigDraft& draft);
 
+// Whether the service reaches its backends on this port of theirs.
+bool uses_port(const ServiceConfig& service, uint16_t port);
+
+// Gives checks of ports that services of their pool reach with the PROXY protocol the same, unless they say
+// otherwise. After add_implied_checks().
+void settle_proxy_protocol(ConfigReader& reader, ConfigDraft& draft);
+
 // Finishes a check whose own keys have been read: values that it takes over from `check` of its pool, the
 // fast interval that follows the interval, and the relations between them. `path` is the check's.
 void settle_check(ConfigReader& reader, const std::string& path, const std::string& defaults_path,

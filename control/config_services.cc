@@ -62,6 +62,7 @@ ServiceConfig read_service(ConfigReader& reader, const NamedNode& entry, const s
     read_text(reader, *pool, path + "/pool", service.pool);
   }
   fields.choice("mode", kModeChoices, service.mode);
+  fields.choice("proxy_protocol", kProxyProtocolChoices, service.proxy_protocol);
   fields.choice("affinity", kAffinityChoices, service.affinity);
   fields.number("affinity_prefix_v6", 1, 128, service.affinity_prefix_v6);
   fields.number_or("same", "backend_port", 1, 65535, service.backend_port);

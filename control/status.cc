@@ -12,6 +12,7 @@
 
 #include "contract/drop_reasons.h"
 #include "contract/run_dir.h"
+#include "control/config_names.h"
 #include "control/nat_use.h"
 #include "control/printable.h"
 
@@ -129,6 +130,9 @@ json service_json(const StatusView& view, const Conditions& conditions, const Se
   return {{"name", service.name},
           {"listen", listen},
           {"mode", mode_name(service.mode)},
+          {"proxy_protocol", to_word(service.proxy_protocol)},
+          {"proxy_headers_sent", feedback.headers_sent},
+          {"proxy_headers_repeated", feedback.headers_repeated},
           {"pool", service.pool},
           {"level", to_string(level_of(view, conditions, service.pool))},
           {"flows", feedback.flows},

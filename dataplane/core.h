@@ -61,8 +61,11 @@ struct Opening {
   uint16_t backend;  // kNone: not known
 };
 
+class HeaderTimers;
+
 struct WorkerCore {
   explicit WorkerCore(const WorkerConfig& c);
+  ~WorkerCore();
 
   template <typename F>
   FlowSet<F>& set() {
@@ -104,6 +107,9 @@ struct WorkerCore {
   WorkerCounters counters;
   ResolveQueue resolve;
   WaitingRoom waiting;
+  // Set once by prepare() on the main thread (release); null: no service needs them.
+  std::atomic<HeaderTimers*> header_timers{nullptr};
+  std::unique_ptr<HeaderTimers> header_timers_owner;
   ExplainMailbox mailbox;
 };
 

@@ -43,6 +43,34 @@ struct DsrEntry {
 };
 static_assert(sizeof(DsrEntry<V4>) == 24 && sizeof(DsrEntry<V6>) == 48);
 
+// How far a flow's PROXY protocol header has come, in one byte with how often it was repeated and the window
+// scale of the backend's SYN.
+class HeaderMark {
+ public:
+  enum State : uint8_t {
+    none,    // the flow has none
+    unsent,  // the client's handshake is not proven yet
+    sent,    // and not acknowledged
+    taken,   // the backend has it
+  };
+  HeaderMark() = default;
+  explicit HeaderMark(State state) : byte_(state) {}
+  State state() const { return static_cast<State>(byte_ & 3); }
+  void set_state(State s) { byte_ = static_cast<uint8_t>((byte_ & ~3u) | s); }
+  uint8_t window_scale() const { return byte_ >> 4; }
+  void set_window_scale(uint8_t scale) { byte_ = static_cast<uint8_t>((byte_ & 0x0f) | scale << 4); }
+  // Copies that the backend has not told of as duplicates, kMostCopies at most.
+  static constexpr uint8_t kMostCopies = 3;
+  uint8_t copies() const { return byte_ >> 2 & 3; }
+  void set_copies(uint8_t n) { byte_ = static_cast<uint8_t>((byte_ & ~0x0cu) | n << 2); }
+  // Whether packets of the flow may have to be changed still: it stays on probation.
+  bool is_outstanding() const { return state() != none && (state() != taken || copies() > 0); }
+
+ private:
+  uint8_t byte_;
+};
+static_assert(sizeof(HeaderMark) == 1);
+
 // A flow that we translate: all that rewriting needs is in here.
 template <typename F>
 struct alignas(64) NatEntry {
@@ -66,7 +94,7 @@ struct alignas(64) NatEntry {
   uint8_t is_half_open;     // in that list
   uint8_t is_answered;      // the backend has sent its SYN
   uint8_t reset_by_client;  // who sent the RST that led to state reset
-  uint8_t reserved;
+  HeaderMark header;
 
   bool is_from_client(const typename F::Ip& source, uint16_t source_port, const typename F::Ip& destination,
                       uint16_t destination_port) const {

@@ -46,6 +46,7 @@ constexpr uint64_t nat_layout(uint64_t hash) {
   PORTICO_FIELD(is_half_open)
   PORTICO_FIELD(is_answered)
   PORTICO_FIELD(reset_by_client)
+  PORTICO_FIELD(header)
   return hash;
 }
 #undef PORTICO_FIELD

@@ -7,6 +7,7 @@
 
 #include "dataplane/checksum.h"
 #include "dataplane/parse.h"
+#include "dataplane/proxy_segment.h"
 #include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
 
@@ -57,12 +58,13 @@ struct Rewrite {
   typename F::Ip outer_source, outer_destination;
   typename F::Ip source, destination;  // of the embedded packet
   uint16_t source_port, destination_port;
+  uint32_t sequence;  // host byte order
 };
 
 // The words that rewriting changes and that the ICMP checksum covers.
 template <typename F>
 uint64_t covered_sum(const Packet& p, const Embedded<F>& e) {
-  const uint32_t tcp = e.tcp_bytes >= kTcpThroughChecksum ? kTcpThroughChecksum : 4;
+  const uint32_t tcp = e.tcp_bytes >= kTcpThroughChecksum ? kTcpThroughChecksum : kLeastTcp;
   const uint64_t sum = sum_bytes(e.l3, static_cast<size_t>(e.tcp - e.l3) + tcp);
   if constexpr (F::kFamily == Family::v4) return sum;
   return sum + sum_of(source_of<F>(p.l3)) + sum_of(destination_of<F>(p.l3));  // ICMPv6 has a pseudo-header
@@ -77,17 +79,29 @@ void rewrite(Packet& p, Embedded<F>& e, const Rewrite<F>& to) {
   store(e.l3 + F::kDestinationOffset, to.destination);
   store(e.tcp, to.source_port);
   store(e.tcp + 2, to.destination_port);
+  const auto sequence = load<uint32_t>(e.tcp + 4);
+  store(e.tcp + 4, htonl(to.sequence));
   if constexpr (F::kFamily == Family::v4)
     adjust_checksum(e.l3 + 10, checksum_delta(addresses, new_addresses));
   if (e.tcp_bytes >= kTcpThroughChecksum)
-    adjust_checksum(e.tcp + 16, checksum_delta(addresses + e.source_port + e.destination_port,
-                                               new_addresses + to.source_port + to.destination_port));
+    adjust_checksum(
+        e.tcp + kTcpChecksumOffset,
+        checksum_delta(addresses + e.source_port + e.destination_port + sum_of(sequence),
+                       new_addresses + to.source_port + to.destination_port + sum_of(htonl(to.sequence))));
   const uint64_t outer = sum_of(source_of<F>(p.l3)) + sum_of(destination_of<F>(p.l3));
   store(p.l3 + F::kSourceOffset, to.outer_source);
   store(p.l3 + F::kDestinationOffset, to.outer_destination);
   adjust_checksum(p.l4 + 2, checksum_delta(before, covered_sum(p, e)));
   if constexpr (F::kFamily == Family::v4)
     adjust_checksum(p.l3 + 10, checksum_delta(outer, sum_of(to.outer_source) + sum_of(to.outer_destination)));
+}
+
+// The client's own number for a segment toward the backend: the SYN and the PROXY header stand before it.
+template <typename F>
+uint32_t client_sequence(const NatEntry<F>& flow, uint32_t sequence) {
+  const uint32_t syn = flow.client_isn - kHeaderBytes<F>;
+  if (flow.header.state() == HeaderMark::none || sequence - syn > kHeaderBytes<F>) return sequence;
+  return sequence == syn ? flow.client_isn : flow.client_isn + 1;
 }
 
 // To the client, from the path to the backend. The error's sender stays, unless it is the backend itself,
@@ -97,7 +111,7 @@ void deliver_to_client(WorkerCore& core, Packet& p, Embedded<F>& e, const NatEnt
   const auto sender = source_of<F>(p.l3);
   rewrite<F>(p, e,
              {sender == flow.backend_address ? flow.vip : sender, flow.client, flow.client, flow.vip,
-              flow.client_port, flow.vip_port});
+              flow.client_port, flow.vip_port, client_sequence(flow, tcp_sequence(e.tcp))});
   age_header<F>(p.l3);
   if (send_by_route<F>(core, p, flow.client)) bump(core.counters.forwarded);
 }
@@ -107,7 +121,7 @@ void deliver_to_backend(WorkerCore& core, Packet& p, Embedded<F>& e, const NatEn
   const auto sender = source_of<F>(p.l3);
   rewrite<F>(p, e,
              {sender == flow.client ? flow.nat : sender, flow.backend_address, flow.backend_address, flow.nat,
-              flow.backend_port, flow.nat_port});
+              flow.backend_port, flow.nat_port, tcp_sequence(e.tcp)});
   age_header<F>(p.l3);
   if (send_to_backend<F>(core, p, flow.backend, flow.backend_address)) bump(core.counters.forwarded);
 }

@@ -2,6 +2,7 @@
 // Address translation in both directions: client and VIP on one side, NAT address and backend on the other.
 #include "dataplane/nat_deltas.h"
 #include "dataplane/new_entry.h"
+#include "dataplane/proxy.h"
 #include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
 
@@ -14,7 +15,9 @@ namespace {
 constexpr uint32_t kHandshakeWindow = 65536;
 
 template <typename F>
-void send_in(WorkerCore& core, const NatEntry<F>& e, Packet& p) {
+void send_in(WorkerCore& core, NatFlows<F>& flows, uint32_t reference, Packet& p) {
+  const NatEntry<F>& e = flows[reference];
+  if (e.header.state() != HeaderMark::none && !announce_client(core, flows, reference, p)) return;
   rewrite<F>(p.l3, p.l4, e.nat, e.nat_port, e.backend_address, e.backend_port, e.address_delta, e.tcp_delta);
   if (!send_to_backend<F>(core, p, e.backend, e.backend_address)) return;
   bump(core.counters.forwarded);
@@ -61,15 +64,16 @@ void open(WorkerCore& core, NatFlows<F>& flows, Packet& p, uint32_t old = 0) {
   const uint32_t reference = insert_flow(core, flows, entry);
   if (reference == 0) return drop(core, p.mbuf, DropReason::flow_table_full);
   count_new_flow(core, p.service, backend);
-  send_in(core, flows[reference], p);
+  send_in(core, flows, reference, p);
 }
 
-// A flow on probation has shown that its client gets answers.
+// A flow on probation has shown that its client gets answers. It is not past it before its backend has the
+// header: packets of such flows take no short way.
 template <typename F>
 void establish(NatFlows<F>& flows, uint32_t reference, FlowState state) {
   flows.unlink_half_open(reference);
   flows[reference].vitals.set_state(state);
-  flows[reference].vitals.set_probationary(false);
+  flows[reference].vitals.set_probationary(flows[reference].header.is_outstanding());
 }
 
 template <typename F>
@@ -104,7 +108,8 @@ void observe_from_client(WorkerCore& core, NatFlows<F>& flows, uint32_t referenc
   const FlowState state = next_state(before, true, p.flags, e.reset_by_client);
   if (e.vitals.probationary()) {
     // Not even a flow that seemed reset comes back without the proof: its port would be held for long.
-    if (!e.is_answered || ack - e.client_ack >= kHandshakeWindow || is_closed(state)) return;
+    const bool is_over = is_closed(state) && state != FlowState::closing;
+    if (!e.is_answered || ack - e.client_ack >= kHandshakeWindow || is_over) return;
     establish(flows, reference, state);
   } else {
     e.vitals.set_state(state);
@@ -119,6 +124,7 @@ void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t referen
   // A backend that repeats its SYN to nobody does not hold the port.
   if (!e.vitals.probationary()) e.vitals.set_seen(core.now);
   if (p.flags & kAck) e.server_ack = tcp_acknowledgement(p.l4);
+  if (e.header.state() != HeaderMark::none) observe_header(core, e, p);
   if (p.flags & kRst) {
     bump(core.counters.backends[e.backend].resets_received);
     if (before != FlowState::reset) e.reset_by_client = 0;
@@ -126,10 +132,11 @@ void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t referen
     return flows.unlink_half_open(reference);
   }
   if (e.vitals.probationary()) {
-    if (!(p.flags & kSyn)) return;
-    e.is_answered = 1;
-    e.client_ack = tcp_sequence(p.l4) + 1;
-    return;
+    if (p.flags & kSyn) {
+      e.is_answered = 1;
+      e.client_ack = tcp_sequence(p.l4) + 1;
+    }
+    if (!e.header.is_outstanding() || before == FlowState::syn || (p.flags & kSyn)) return;
   }
   e.vitals.set_state(next_state(before, false, p.flags, e.reset_by_client));
 }
@@ -149,6 +156,7 @@ bool send_to_client(WorkerCore& core, NatEntry<F>& e, Packet& p) {
 
 template <typename F>
 void send_out(WorkerCore& core, NatEntry<F>& e, Packet& p) {
+  if (e.header.state() != HeaderMark::none) hide_header_of(e, p);
   rewrite<F>(p.l3, p.l4, e.vip, e.vip_port, e.client, e.client_port, inverse_delta(e.address_delta),
              inverse_delta(e.tcp_delta));
   if (!send_to_client(core, e, p)) return;
@@ -173,7 +181,7 @@ void forward_nat_in(WorkerCore& core, Packet& p) {
       return bury(core, flows, reference);
     case Fate::forward:
       observe_from_client(core, flows, reference, p);
-      return send_in(core, e, p);
+      return send_in(core, flows, reference, p);
   }
 }
 

@@ -29,16 +29,17 @@ DsrEntry<F> make_dsr_entry(const WorkerCore& core, const uint8_t* l3, const uint
 template <typename F>
 void fill_nat_entry(const WorkerCore& core, NatEntry<F>& e, const uint8_t* l3, const uint8_t* l4,
                     uint16_t service, uint16_t backend) {
-  const uint16_t backend_port = core.table->service(service).backend_port;
+  const TableService& of = core.table->service(service);
   e.client = source_of<F>(l3);
   e.vip = destination_of<F>(l3);
   e.client_port = tcp_source_port(l4);
   e.vip_port = tcp_destination_port(l4);
   e.backend_address = address_of<F>(core.table->backend(backend));
-  e.backend_port = backend_port != 0 ? htons(backend_port) : e.vip_port;
+  e.backend_port = of.backend_port != 0 ? htons(of.backend_port) : e.vip_port;
   e.service = service;
   e.backend = backend;
   e.client_isn = tcp_sequence(l4);
+  if (of.proxy_protocol != ProxyProtocol::none) e.header.set_state(HeaderMark::unsent);
 }
 
 // A flow more, for the gauges.

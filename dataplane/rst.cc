@@ -3,6 +3,7 @@
 #include <rte_mbuf.h>
 
 #include "dataplane/checksum.h"
+#include "dataplane/proxy_segment.h"
 #include "dataplane/stages.h"
 
 namespace portico {
@@ -151,7 +152,9 @@ bool is_way_known(WorkerCore& core, const typename F::Ip& client) {
 template <typename F>
 void reset_backend_side(WorkerCore& core, const NatEntry<F>& e) {
   Packet p;
-  const uint32_t expected = e.server_ack != 0 ? e.server_ack : e.client_isn + 1;
+  const uint32_t header = e.header.state() != HeaderMark::none ? kHeaderBytes<F> : 0;
+  const bool is_known = e.is_answered || e.server_ack != 0;  // it may have wrapped to 0
+  const uint32_t expected = is_known ? e.server_ack : e.client_isn + 1 - header;
   if (!originate<F>(core, p, {e.nat, e.nat_port}, {e.backend_address, e.backend_port}, {expected, 0, kRst}))
     return;
   if (send_to_backend<F>(core, p, e.backend, e.backend_address)) bump(core.counters.originated);
@@ -164,6 +167,11 @@ void mark_dead(WorkerCore& core, Entry& e) {
 }
 
 }  // namespace
+
+template <typename F>
+void reset_backend(WorkerCore& core, const NatEntry<F>& e) {
+  reset_backend_side(core, e);
+}
 
 bool answer_with_reset(WorkerCore& core, Packet& p, DropReason reason) {
   if (p.flags & kRst) {
@@ -222,6 +230,8 @@ void bury(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
   mark_dead(core, e);
 }
 
+template void reset_backend(WorkerCore&, const NatEntry<V4>&);
+template void reset_backend(WorkerCore&, const NatEntry<V6>&);
 template ResetOutcome reset_flow(WorkerCore&, FlowTable<DsrEntry<V4>>&, uint32_t);
 template ResetOutcome reset_flow(WorkerCore&, FlowTable<DsrEntry<V6>>&, uint32_t);
 template ResetOutcome reset_flow(WorkerCore&, NatFlows<V4>&, uint32_t);

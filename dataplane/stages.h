@@ -115,6 +115,17 @@ void bury(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference);
 template <typename F>
 void bury(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
 
+// Sends the backend a RST with the number that it acknowledged last, as far as is known.
+template <typename F>
+void reset_backend(WorkerCore& core, const NatEntry<F>& entry);
+
+// --- proxy.cc (see proxy.h) ---
+// Makes room for the timers, if the table's services need them. Main thread, before the table is given to the
+// worker.
+void prepare_header_timers(WorkerCore& core, const Table& table);
+// Sends headers again that are due, until so many packets have been originated.
+void repeat_headers(WorkerCore& core, uint64_t output_end);
+
 // --- transmit.cc ---
 void drop(WorkerCore& core, rte_mbuf* mbuf, DropReason reason);
 // Whether the packet came by a port with a way to the kernel.

@@ -43,7 +43,9 @@ TableBackend backend_of(const BackendRecord& r) {
 
 void Table::build_services() {
   services_.assign(kMaxServices, {});
-  for (const auto& r : snapshot_->services->records<ServiceRecord>())
+  for (const auto& r : snapshot_->services->records<ServiceRecord>()) {
+    const auto proxy_protocol = static_cast<ProxyProtocol>(r.proxy_protocol);
+    uses_proxy_protocol_ = uses_proxy_protocol_ || proxy_protocol != ProxyProtocol::none;
     services_[r.id] = {1,
                        static_cast<Mode>(r.mode),
                        static_cast<Affinity>(r.affinity),
@@ -51,8 +53,10 @@ void Table::build_services() {
                        r.pool,
                        r.backend_port,
                        r.access_list,
+                       proxy_protocol,
                        0,
                        r.idle_timeout_ms};
+  }
 }
 
 void Table::build_listeners(const Table* previous) {

@@ -27,7 +27,8 @@ struct TableService {
   uint16_t pool;               // pool id
   uint16_t backend_port;       // host byte order; 0: the listener's
   uint16_t access_list;        // kNone: open to all
-  uint16_t reserved;
+  ProxyProtocol proxy_protocol;
+  uint8_t reserved;
   uint32_t idle_timeout_ms;
 };
 static_assert(sizeof(TableService) == 16);
@@ -187,6 +188,8 @@ class Table {
 
   // Whether any service of the mode listens on an address of the family: whether flow memory is needed.
   bool uses(Mode mode, Family family) const { return uses_[mode == Mode::nat][family == Family::v6]; }
+  // Whether any service tells its backends of the clients.
+  bool uses_proxy_protocol() const { return uses_proxy_protocol_; }
   // Grows with every generation that may ask for flows to be reset; changes of neighbours and routes do not.
   // Never 0.
   uint64_t flow_version() const { return flow_version_; }
@@ -236,6 +239,7 @@ class Table {
   Timeouts timeouts_{};
   uint64_t flow_version_ = 1;
   bool uses_[2][2] = {};
+  bool uses_proxy_protocol_ = false;
   uint16_t route_version_ = 1;
   std::shared_ptr<const AddressMap<uint32_t>> listeners_v4_;
   std::shared_ptr<const AddressMap<std::array<uint64_t, 2>>> listeners_v6_;

@@ -198,6 +198,8 @@ void answer_services(Telemetry& telemetry, std::string_view parameters, Telemetr
         object.add("bytes_out", service.bytes_out);
         object.add("missed", service.missed);
         object.add("resets_sent", service.resets_sent);
+        object.add("headers_sent", service.headers_sent);
+        object.add("headers_repeated", service.headers_repeated);
       });
     });
   });

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "dataplane/plain_opening.h"
+#include "dataplane/proxy.h"
 #include "dataplane/stages.h"
 #include "dataplane/take_over.h"
 
@@ -153,6 +154,8 @@ WorkerCore::WorkerCore(const WorkerConfig& c)
       sweep_resets(c.tsc_hz),
       icmp_rounds(c.tsc_hz) {}
 
+WorkerCore::~WorkerCore() = default;
+
 void begin(WorkerCore& core, const Table& table, uint64_t now) {
   core.table = &table;
   core.cycles = now;
@@ -169,6 +172,7 @@ void Worker::prepare(const Table& table, uint64_t now) {
   if (now != 0) begin(*core_, table, now);
   prepare_family<V4>(*core_, table);
   prepare_family<V6>(*core_, table);
+  prepare_header_timers(*core_, table);
 }
 
 void Worker::list_flows(std::vector<MovedFlows::Place>& places) const {

@@ -97,6 +97,11 @@ const std::vector<Field<ServiceFeedback>> kServiceFields = {
     {"portico_service_missed_packets_total", "Later packets whose connection was not in the table.", kCounter,
      &ServiceFeedback::missed},
     {"portico_service_resets_sent_total", "RSTs sent to clients.", kCounter, &ServiceFeedback::resets_sent},
+    {"portico_service_proxy_headers_sent_total",
+     "Connections whose backend was sent a PROXY protocol header.", kCounter, &ServiceFeedback::headers_sent},
+    {"portico_service_proxy_headers_repeated_total",
+     "PROXY protocol headers sent again since the backend had not acknowledged them.", kCounter,
+     &ServiceFeedback::headers_repeated},
 };
 
 const std::vector<Field<BackendFeedback>> kBackendFields = {

@@ -196,6 +196,7 @@ asio::awaitable<void> HealthMonitor::Impl::watch(std::weak_ptr<Impl> owner, std:
     request.kind = check->config.kind;
     request.target = check->target;
     request.timeout = check->config.timeout;
+    request.proxy_protocol = check->config.proxy_protocol;
     request.user = check->config.user;
     request.password = check->config.password;
     ProbeResult result = co_await check->prober.probe(std::move(request));

@@ -20,7 +20,8 @@ struct ProbeRequest {
   CheckKind kind = CheckKind::tcp;
   Endpoint target;
   Milliseconds timeout{1000};
-  std::string user, password;  // mysql; no user: a refused login is a success
+  ProxyProtocol proxy_protocol = ProxyProtocol::none;  // v2: begin with a header that says LOCAL
+  std::string user, password;                          // mysql; no user: a refused login is a success
 };
 
 struct ProbeResult {

@@ -11,6 +11,8 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 
+#include "contract/proxy_header.h"
+
 namespace portico {
 namespace {
 
@@ -23,6 +25,7 @@ namespace errc = boost::system::errc;
 constexpr std::chrono::seconds kQuitLimit{1};
 // A login takes one round, an authentication switch two; a server that asks for more is not served.
 constexpr int kMaxLoginRounds = 4;
+constexpr const char* kInLogin = "during the login";
 
 tcp::endpoint to_asio(const Address& address, uint16_t port) {
   if (address.is_v4()) return {asio::ip::address_v4(ntohl(address.v4())), port};
@@ -163,16 +166,31 @@ asio::awaitable<void> ProbeSession::run() {
   }
   if (error) {
     decide(outcome_of(error), reason_of(error));
-  } else if (request_.kind == CheckKind::tcp) {
-    // RST instead of FIN: nothing stays in TIME_WAIT on either side however often the check runs.
-    socket_.set_option(asio::socket_base::linger(true, 0), error);
-    decide(ProbeOutcome::success);
-  } else if (!has_verdict_) {
-    co_await run_mysql();
+  } else {
+    const bool introduced = co_await introduce();
+    if (introduced) co_await run_dialogue();
   }
   stage_ = Stage::over;
   socket_.close(error);
   close_timer_.cancel();
+}
+
+asio::awaitable<bool> ProbeSession::introduce() {
+  if (has_verdict_ || request_.proxy_protocol == ProxyProtocol::none) co_return true;
+  const bool sent = co_await write(std::string(kProxyLocalHeader.begin(), kProxyLocalHeader.end()),
+                                   "at the PROXY protocol's header");
+  co_return sent;
+}
+
+asio::awaitable<void> ProbeSession::run_dialogue() {
+  if (request_.kind == CheckKind::tcp) {
+    // RST instead of FIN: nothing stays in TIME_WAIT on either side however often the check runs.
+    error_code ignored;
+    socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+    decide(ProbeOutcome::success);
+  } else if (!has_verdict_) {
+    co_await run_mysql();
+  }
 }
 
 asio::awaitable<void> ProbeSession::run_mysql() {
@@ -194,7 +212,7 @@ asio::awaitable<void> ProbeSession::answer_login_dialogue(MysqlGreeting greeting
                                           request_.user.empty() ? "" : request_.password);
   std::string unsupported_plugin;
   for (int round = 0; round < kMaxLoginRounds; ++round) {
-    const bool sent = co_await write(std::move(answer));
+    const bool sent = co_await write(std::move(answer), kInLogin);
     if (!sent) co_return;
     const bool arrived = co_await read_packet();
     if (!arrived) co_return;
@@ -239,7 +257,7 @@ void ProbeSession::judge_error(const MysqlError& error, const std::string& unsup
 }
 
 asio::awaitable<bool> ProbeSession::read_packet() {
-  const char* const where = stage_ == Stage::greeting ? "before its greeting" : "during the login";
+  const char* const where = stage_ == Stage::greeting ? "before its greeting" : kInLogin;
   error_code error;
   std::array<uint8_t, kMysqlHeaderSize> bytes;
   co_await asio::async_read(socket_, asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
@@ -258,16 +276,16 @@ asio::awaitable<bool> ProbeSession::read_packet() {
   co_return !error;
 }
 
-asio::awaitable<bool> ProbeSession::write(std::string packet) {
+asio::awaitable<bool> ProbeSession::write(std::string packet, const char* while_doing) {
   error_code error;
   co_await asio::async_write(socket_, asio::buffer(packet), asio::redirect_error(asio::use_awaitable, error));
-  if (error) decide_by(error, "during the login");
+  if (error) decide_by(error, while_doing);
   co_return !error;
 }
 
 asio::awaitable<void> ProbeSession::quit() {
   std::string packet = mysql_quit_packet();
-  const bool sent = co_await write(std::move(packet));
+  const bool sent = co_await write(std::move(packet), kInLogin);
   if (sent) co_await wait_for_end();
 }
 

@@ -39,11 +39,14 @@ class ProbeSession : public std::enable_shared_from_this<ProbeSession> {
   enum class Stage { connecting, greeting, login, over };
 
   boost::asio::awaitable<void> run();
+  boost::asio::awaitable<void> run_dialogue();
   boost::asio::awaitable<void> run_mysql();
   boost::asio::awaitable<void> answer_login_dialogue(MysqlGreeting greeting);
   // Reads one packet's payload into payload_; false after giving the verdict for what went wrong.
   boost::asio::awaitable<bool> read_packet();
-  boost::asio::awaitable<bool> write(std::string packet);
+  boost::asio::awaitable<bool> write(std::string packet, const char* while_doing);
+  // What comes before all else on a connection to a server that expects the PROXY protocol.
+  boost::asio::awaitable<bool> introduce();
   boost::asio::awaitable<void> quit();
   boost::asio::awaitable<void> wait_for_end();
 

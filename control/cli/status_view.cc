@@ -108,6 +108,16 @@ Colour colour_of_level(const std::string& level) {
   return level == "unserved" ? Colour::bad : level == "degraded" ? Colour::warning : Colour::none;
 }
 
+// "nat", and what backends are told of the clients.
+std::string mode_words(const json& service) {
+  std::string words = text(service, "mode");
+  const std::string proxy = text(service, "proxy_protocol");
+  if (proxy.empty() || proxy == "none") return words;
+  words += fmt::format(", PROXY {}: {} sent", proxy, format_count(whole(service, "proxy_headers_sent")));
+  const uint64_t repeated = whole(service, "proxy_headers_repeated");
+  return repeated == 0 ? words : words + fmt::format(", {} repeated", format_count(repeated));
+}
+
 std::string services_text(const json& services, const Style& style) {
   using enum Table::Align;
   Table table({left, left, left, right, right, right});
@@ -118,7 +128,7 @@ std::string services_text(const json& services, const Style& style) {
       if (first) {
         table.add({{text(service, "name"), colour_of_level(text(service, "level"))},
                    {listen.get<std::string>()},
-                   {text(service, "mode")},
+                   {mode_words(service)},
                    {format_count(whole(service, "flows"))},
                    {format_rate(real(service, "new_per_second"))},
                    {format_bits(real(service, "bits_per_second"))}});

@@ -39,8 +39,9 @@ set_name() {
 
 need_root() { [ "$(id -u)" -eq 0 ] || die "namespaces need root: run it with sudo"; }
 
-# Reads PORTALS and TOPOLOGY of a lab that is up.
+# Reads PORTALS, TOPOLOGY and PROXY_PROTOCOL of a lab that is up.
 read_settings() {
+  PROXY_PROTOCOL=none
   [ -r "$STATE/settings" ] || die "no lab called '$NAME' is up: scripts/lab up --name $NAME"
   # shellcheck source=/dev/null
   . "$STATE/settings"

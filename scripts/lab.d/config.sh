@@ -59,6 +59,7 @@ print_service() { # NAME PORT
     mode: $mode
     affinity: $affinity
 YAML
+  if [ "$mode" = nat ] && [ "$PROXY_PROTOCOL" != none ]; then echo "    proxy_protocol: $PROXY_PROTOCOL"; fi
   print_lines 4 "${service_lines[@]}"
 }
 

@@ -100,11 +100,13 @@ php_fpm() { # Debian names the program after PHP's version
 
 start_apache() {
   local dir
+  local -a options=()
+  if [ "$PROXY_PROTOCOL" != none ]; then options=(-D PROXY_PROTOCOL); fi
   dir=$(portal_dir "$1")
   if ! pid_runs "$dir/fpm.pid"; then
     run_in_portal "$1" "$(php_fpm)" --fpm-config "$LAB_D/php-fpm.conf" -c "$LAB_D/php.ini" 9>&-
   fi
-  if ! pid_runs "$dir/httpd.pid"; then run_in_portal "$1" apache2 -d "$dir/httpd" -f "$LAB_D/httpd.conf" -k start; fi
+  if ! pid_runs "$dir/httpd.pid"; then run_in_portal "$1" apache2 -d "$dir/httpd" -f "$LAB_D/httpd.conf" "${options[@]}" -k start; fi
   wait_until 10000 port_answers "$1" 80 || die "$1: Apache does not answer, see $dir/httpd/error.log"
 }
 
@@ -115,13 +117,15 @@ database_answers() {
 # Small buffers: a portal's database holds one row here, and the lab should fit a laptop.
 start_mariadb() {
   local dir
+  local -a options=()
   dir=$(portal_dir "$1")/mariadb
+  if [ "$PROXY_PROTOCOL" != none ]; then options=(--proxy-protocol-networks="$BACK_NET_V4,$BACK_NET_V6"); fi
   if ! pid_runs "$dir/pid"; then
     rm -f "$dir/pid"
     in_host "$1" setsid mariadbd --no-defaults --user=mysql --datadir="$dir/data" --tmpdir="$dir/tmp" \
       --socket="$dir/sock" --pid-file="$dir/pid" --log-error="$dir/error.log" --init-file="$dir/init.sql" \
       --port=3306 --bind-address='*' --max-connections=1200 --innodb-buffer-pool-size=16M \
-      --innodb-log-file-size=8M --key-buffer-size=1M --aria-pagecache-buffer-size=4M --performance-schema=OFF \
+      --innodb-log-file-size=8M --key-buffer-size=1M --aria-pagecache-buffer-size=4M --performance-schema=OFF "${options[@]}" \
       </dev/null >/dev/null 2>&1 &
   fi
   wait_until 20000 database_answers "$1" || die "$1: MariaDB does not answer, see $dir/error.log"

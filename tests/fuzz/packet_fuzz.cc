@@ -49,17 +49,19 @@ TableContent rich_content() {
 }
 
 struct Tables {
-  std::shared_ptr<const Table> usual, resetting;
+  std::shared_ptr<const Table> usual, proxying, resetting;
 };
 
 const Tables& tables() {
   static const Tables built = [] {
     TableContent content = rich_content();
     const auto usual = build_table(snapshot_of(content, nullptr), nullptr);
+    content.services[1].proxy_protocol = static_cast<uint8_t>(ProxyProtocol::v2);
+    const auto proxying = build_table(snapshot_of(content, &usual->snapshot()), usual.get());
     content.pools[0].backends[0].disposition = static_cast<uint8_t>(BackendDisposition::reset);
     content.pools[0].backends[1].disposition = static_cast<uint8_t>(BackendDisposition::finish);
     content.next_hops[3].vlan = 9;
-    return Tables{usual, build_table(snapshot_of(content, &usual->snapshot()), usual.get())};
+    return Tables{usual, proxying, build_table(snapshot_of(content, &proxying->snapshot()), proxying.get())};
   }();
   return built;
 }
@@ -71,7 +73,7 @@ std::unique_ptr<Twins> make_worker(uint32_t index) {
   config.flows = 16;
   config.tsc_hz = kHz;
   config.kernel_ports = index;
-  return std::make_unique<Twins>(config, *tables().usual, kHighestId);
+  return std::make_unique<Twins>(config, *tables().proxying, kHighestId);
 }
 
 class Machine {
@@ -88,6 +90,7 @@ class Machine {
  private:
   void step(ScriptStep& s) {
     if (s.control & kPassTime) now_ += 700'000;
+    if (s.control & kProxy) table_ = tables().proxying.get();
     if (s.control & kReset) table_ = tables().resetting.get();
     if (s.control & kSweep) workers_[0]->sweep(*table_, now_ += 100'000);
     if (!(s.control & kKeepChecksum)) mend_ip_sum(s.frame);

@@ -10,7 +10,7 @@
 
 namespace portico::test {
 
-inline constexpr uint8_t kSecondWorker = 1, kPassTime = 2, kSweep = 4, kReset = 8, kNoTable = 16,
+inline constexpr uint8_t kSecondWorker = 1, kPassTime = 2, kSweep = 4, kReset = 8, kNoTable = 16, kProxy = 32,
                          kKeepChecksum = 128;
 
 // NAT ports of the fuzzer's table: few, so that scripts can name them and use them up.

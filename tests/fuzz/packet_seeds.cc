@@ -72,6 +72,17 @@ void write_seeds(const std::filesystem::path& directory, const Ends& e) {
     for (int i = 1; i <= 3; ++i) nat.add(backend(i, port).flags(kSynFlag).seq(9).ack(1001), kSecondWorker);
   nat.add(client(443).seq(1001).ack(10).payload("GET /")).add(client(443).flags(kFinFlag).ack(11), kPassTime);
   nat.add(client(443).ack(12), kReset | kSweep).write(path("nat"));
+  Script proxy;
+  proxy.add(client(443).flags(kSynFlag).options({34, 2, 1, 1}).payload("early"), kProxy);
+  for (const uint16_t port : kNatPorts)
+    for (int i = 1; i <= 3; ++i)
+      proxy.add(backend(i, port).flags(kSynFlag).seq(9).ack(1001).options({3, 3, 7, 1}), kSecondWorker);
+  proxy.add(client(443).seq(1001).ack(10).payload("GET /")).add(client(443).seq(1001).ack(10));
+  for (const uint16_t port : kNatPorts)
+    for (int i = 1; i <= 3; ++i)
+      proxy.add(backend(i, port).seq(10).ack(990).options({5, 10, 0, 0, 3, 233, 0, 0, 3, 234, 1, 1}), kSweep);
+  proxy.add(client(443).seq(1000).ack(10).payload("?")).add(client(443).flags(kRstFlag).seq(1001), kPassTime);
+  proxy.write(path("proxy"));
   Script icmp;
   icmp.add(client(443).flags(kSynFlag));
   const uint8_t type = e.vip[4] == ':' ? 1 : 3;

@@ -25,19 +25,25 @@ struct Mix {
   Mode mode;
   Family family;
   bool is_reply, is_new;
+  bool has_header = false;  // of the PROXY protocol
 };
 constexpr Mix kMixes[] = {
-    {"dsr-l2", Mode::dsr_l2, Family::v4, false, false}, {"nat-in", Mode::nat, Family::v4, false, false},
-    {"nat-out", Mode::nat, Family::v4, true, false},    {"dsr-l2-new", Mode::dsr_l2, Family::v4, false, true},
-    {"nat-new", Mode::nat, Family::v4, false, true},    {"dsr-l2-v6", Mode::dsr_l2, Family::v6, false, false},
+    {"dsr-l2", Mode::dsr_l2, Family::v4, false, false},
+    {"nat-in", Mode::nat, Family::v4, false, false},
+    {"nat-out", Mode::nat, Family::v4, true, false},
+    {"dsr-l2-new", Mode::dsr_l2, Family::v4, false, true},
+    {"nat-new", Mode::nat, Family::v4, false, true},
+    {"dsr-l2-v6", Mode::dsr_l2, Family::v6, false, false},
     {"nat-in-v6", Mode::nat, Family::v6, false, false},
+    {"proxy-in", Mode::nat, Family::v4, false, false, true},
+    {"proxy-out", Mode::nat, Family::v4, true, false, true},
 };
 
 class Path {
  public:
   explicit Path(const Mix& mix)
       : mix_(mix),
-        table_(build_table(test::snapshot_of(bench::bench_content(mix.mode, mix.family), nullptr), nullptr)),
+        table_(build_table(test::snapshot_of(content(mix), nullptr), nullptr)),
         writer_(mix.mode, mix.family) {
     WorkerConfig config;
     config.flows = 2 * kFlows;
@@ -50,6 +56,11 @@ class Path {
     if (rte_pktmbuf_alloc_bulk(config.pool, packets_, kBurstSize) != 0)
       throw std::runtime_error("no packets");
   }
+  static TableContent content(const Mix& mix) {
+    TableContent c = bench::bench_content(mix.mode, mix.family);
+    if (mix.has_header) c.services[1].proxy_protocol = static_cast<uint8_t>(ProxyProtocol::v2);
+    return c;
+  }
   ~Path() { rte_pktmbuf_free_bulk(packets_, kBurstSize); }
 
   void open() {
@@ -60,6 +71,8 @@ class Path {
         run([&](uint32_t i) { writer_.write_reply(packets_[i], flow + i, true); });
       }
       run([&](uint32_t i) { writer_.write(packets_[i], flow + i, test::kAckFlag); });
+      // Acknowledges the header.
+      if (mix_.has_header) run([&](uint32_t i) { writer_.write_reply(packets_[i], flow + i, false); });
     }
     now_ += kHz;
     later_packets(false);

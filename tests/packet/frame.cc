@@ -98,6 +98,7 @@ void read_tcp(Seen& seen, const Bytes& segment) {
   seen.ack = get32(segment, 8);
   const size_t header = static_cast<size_t>(segment[12] >> 4) * 4;
   seen.flags = segment[13];
+  seen.window = static_cast<uint16_t>(get16(segment, 14));
   if (segment.size() < header) return;
   seen.options = Bytes(segment.begin() + 20, segment.begin() + static_cast<long>(header));
   seen.payload = std::string(segment.begin() + static_cast<long>(header), segment.end());
@@ -136,7 +137,7 @@ Bytes Tcp::segment() const {
   put32(out, seq_);
   put32(out, ack_);
   put16(out, static_cast<uint32_t>((20 + options_.size()) / 4) << 12 | flags_);
-  put16(out, 65000);
+  put16(out, window_);
   put32(out, 0);
   append(out, options_);
   append(out, Bytes(payload_.begin(), payload_.end()));

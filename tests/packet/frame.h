@@ -24,6 +24,7 @@ class Tcp {
   Tcp& flags(uint8_t f) { return flags_ = f, *this; }
   Tcp& seq(uint32_t s) { return seq_ = s, *this; }
   Tcp& ack(uint32_t a) { return ack_ = a, flags_ |= kAckFlag, *this; }
+  Tcp& window(uint16_t w) { return window_ = w, *this; }
   Tcp& payload(std::string p) { return payload_ = std::move(p), *this; }
   Tcp& options(Bytes o) { return options_ = std::move(o), *this; }  // of TCP; a multiple of 4 bytes
   Tcp& vlan(uint16_t v) { return vlans_.push_back(v), *this; }
@@ -44,7 +45,7 @@ class Tcp {
   Address source_, destination_;
   uint16_t source_port_, destination_port_;
   uint8_t flags_ = 0, ttl_ = 64, protocol_ = 6;
-  uint16_t fragment_ = 0;
+  uint16_t fragment_ = 0, window_ = 65000;
   uint32_t seq_ = 1000, ack_ = 0;
   std::string payload_;
   Bytes options_, ip_options_;
@@ -66,6 +67,7 @@ struct Seen {
   uint16_t source_port = 0, destination_port = 0;
   uint8_t ttl = 0, flags = 0, protocol = 0;
   uint32_t seq = 0, ack = 0;
+  uint16_t window = 0;
   Bytes options;
   std::string payload;
   bool checksums_right = false;

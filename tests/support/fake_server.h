@@ -53,6 +53,17 @@ class Peer {
     co_return payload;
   }
 
+  // So many bytes, or what came before the end of the stream.
+  asio::awaitable<std::string> receive(size_t size) {
+    std::string bytes(size, '\0');
+    boost::system::error_code error;
+    const size_t got = co_await asio::async_read(socket_, asio::buffer(bytes),
+                                                 asio::redirect_error(asio::use_awaitable, error));
+    bytes.resize(got);
+    ended_ = ended_ || error;
+    co_return bytes;
+  }
+
   // Until the peer closes.
   asio::awaitable<void> wait_for_end() {
     while (!ended_) co_await receive_packet();

@@ -43,6 +43,8 @@ inline void walk(const Snapshot& s) {
   for (const ServiceRecord& service : s.services->records<ServiceRecord>()) {
     services[service.id] = true;
     require(pools[service.pool]);
+    require(service.proxy_protocol == 0 ||
+            (service.proxy_protocol == 1 && service.mode == static_cast<uint8_t>(Mode::nat)));
   }
   for (const ListenerRecord& listener : s.listeners->records<ListenerRecord>())
     require(services[listener.service] && listener.port != 0);

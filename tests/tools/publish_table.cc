@@ -246,6 +246,7 @@ void Description::read_service(Words& words) {
   service.mode = words.choice(words.text("mode"), {"nat", "dsr-l2"});
   service.affinity = words.choice(words.optional_text("connection"), {"connection", "client"});
   service.affinity_prefix_v6 = 64;
+  if (words.optional_text("") == "proxy-v2") service.proxy_protocol = static_cast<uint8_t>(ProxyProtocol::v2);
   service.access_list = kNone;
   service.idle_timeout_ms = 7'440'000;
   content_.services.push_back(service);

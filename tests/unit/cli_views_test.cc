@@ -48,8 +48,8 @@ TEST(CliStatus, ReadsLikeTheManual) {
   EXPECT_EQ(status_text(two_portals(), kPlain),
             "edge-1  up 41d   config 17   table 812 adopted   workers 2: 31% 29%   NAT ports 2%   drops 14/s "
             "(unknown_flow)\n"
-            "SERVICE       LISTEN            MODE  FLOWS  NEW/s  BIT/s\n"
-            "portal-https  203.0.113.10:443  nat   1,204     87   1.9G\n"
+            "SERVICE       LISTEN            MODE                                   FLOWS  NEW/s  BIT/s\n"
+            "portal-https  203.0.113.10:443  nat, PROXY v2: 1,204 sent, 3 repeated  1,204     87   1.9G\n"
             "portals 1/2 up   ! no redundancy\n"
             "  portal-1   DOWN 4m12s   share   0%   flows     9   mysql: \"Too many connections\"\n"
             "  portal-2   UP   12d     share 100%   flows 1,233   2/2 checks\n");

@@ -51,6 +51,7 @@ services:
   web:
     listen: [203.0.113.10:80, 203.0.113.10:443, "[2001:db8::10]:443"]
     pool: portals
+    proxy_protocol: v2
     affinity: client
     affinity_prefix_v6: 56
     allow: any
@@ -133,6 +134,28 @@ TEST(Config, ImpliedCheckGoesToTheBackendPort) {
   const Config config = parse_good(std::string(kShortest).replace(std::string(kShortest).find("443, pool"), 9,
                                                                   "443, backend_port: 8443, pool"));
   EXPECT_EQ(config.pools.at(0).checks.at(0).port, 8443);
+}
+
+TEST(Config, ChecksSpeakTheProxyProtocolOfTheirPort) {
+  const Config config = parse_good(R"(version: 1
+dataplane: {ports: [e0]}
+nat: {addresses: [203.0.113.20]}
+services:
+  web: {listen: 203.0.113.10:443, backend_port: 8443, pool: portals, proxy_protocol: v2}
+  plain: {listen: 203.0.113.10:80, pool: portals}
+  quiet: {listen: 203.0.113.10:81, pool: portals, proxy_protocol: v2}
+pools:
+  portals:
+    backends: {p1: 192.0.2.21}
+    checks: {web: 8443, plain: 80, quiet: {port: 81, proxy_protocol: none}, other: {port: 82, proxy_protocol: v2}}
+)");
+  EXPECT_EQ(config.services[0].proxy_protocol, ProxyProtocol::v2);
+  EXPECT_EQ(config.services[1].proxy_protocol, ProxyProtocol::none);
+  const auto& checks = config.pools[0].checks;
+  EXPECT_EQ(checks.at(0).proxy_protocol, ProxyProtocol::v2);
+  EXPECT_EQ(checks.at(1).proxy_protocol, ProxyProtocol::none);
+  EXPECT_EQ(checks.at(2).proxy_protocol, ProxyProtocol::none);
+  EXPECT_EQ(checks.at(3).proxy_protocol, ProxyProtocol::v2);
 }
 
 TEST(Config, PoolWideCheckKeysReachImpliedChecks) {

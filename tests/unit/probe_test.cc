@@ -104,6 +104,31 @@ TEST_F(Probe, TcpSucceedsOnAnOpenPort) {
   EXPECT_EQ(result.reason, "");
 }
 
+// Signature, version 2 and LOCAL, no family, no addresses (HAProxy's proxy-protocol.txt, section 2.2).
+const std::string kLocalHeader("\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", 16);
+
+TEST_F(Probe, TcpBeginsWithALocalHeaderWhereTheProxyProtocolIsSpoken) {
+  serve([this](PeerPtr peer) -> awaitable<void> { seen_.push_back(co_await peer->receive(17)); });
+  request_.proxy_protocol = ProxyProtocol::v2;
+  EXPECT_EQ(probe().outcome, ProbeOutcome::success);
+  run_until(io_, [&] { return !seen_.empty(); });
+  EXPECT_EQ(seen_[0], kLocalHeader);  // and then the RST
+}
+
+TEST_F(Probe, MysqlBeginsWithALocalHeaderWhereTheProxyProtocolIsSpoken) {
+  serve([this](PeerPtr peer) -> awaitable<void> {
+    seen_.push_back(co_await peer->receive(16));  // greets only then
+    co_await peer->send(fake::packet(0, fake::greeting_payload()));
+    seen_.push_back(co_await peer->receive_packet());
+    co_await peer->send(fake::packet(2, fake::ok_payload()));
+    co_await peer->wait_for_end();
+  });
+  request_.proxy_protocol = ProxyProtocol::v2;
+  EXPECT_EQ(probe_mysql().outcome, ProbeOutcome::success);
+  ASSERT_EQ(seen_.size(), 2u);
+  EXPECT_EQ(seen_[0], kLocalHeader);
+}
+
 TEST_F(Probe, TcpSucceedsOverIpv6) {
   try {
     serve(stays_silent(), "::1");

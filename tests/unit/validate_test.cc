@@ -111,6 +111,9 @@ TEST(Validate, Services) {
       F("affinity:", r.affinity = 3),
       F("affinity_prefix_v6:", r.affinity_prefix_v6 = 0),
       F("affinity_prefix_v6:", r.affinity_prefix_v6 = 129),
+      F("proxy_protocol:", r.proxy_protocol = 2),
+      F("proxy_protocol: in another mode than nat",
+        (r.mode = static_cast<uint8_t>(Mode::dsr_l2), r.proxy_protocol = 1)),
       F("idle_timeout_ms:", r.idle_timeout_ms = 0),
       F("name:", fill(r.name)),
   });
