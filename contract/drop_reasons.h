@@ -22,6 +22,8 @@
   X(ipv6_extension, "an IPv6 extension header chain that is too long or that TCP does not need")             \
   X(not_tcp, "not TCP and not an ICMP error, to a service's address; it should not have been steered here")  \
   X(not_ours, "addressed to no service and no NAT address; steering is older than the table")                \
+  X(unknown_vlan,                                                                                            \
+    "tagged for a VLAN that the kernel has no device for on this port; check the switch's trunk")            \
   X(access_denied, "the client is in no allowed prefix of the service; check `allow`")                       \
   X(unknown_flow, "a later packet of a connection that is not known here, in nat mode; answered with RST")   \
   X(unknown_reply, "a packet to a NAT address that belongs to no connection; often late ones after a close") \

@@ -15,7 +15,7 @@
 
 namespace portico {
 
-inline constexpr uint32_t kAbiVersion = 3;
+inline constexpr uint32_t kAbiVersion = 4;
 inline constexpr uint64_t kTableMagic = 0x656c626174747270;     // "prttable"
 inline constexpr uint64_t kFeedbackMagic = 0x6b63616264747270;  // "prtdback"
 
@@ -31,6 +31,7 @@ enum class BlockKind : uint16_t {
   access = 9,     // AccessRecord[], ascending (list, prefix)
   nat = 10,       // NatRecord[]
   lookup = 11,    // uint16_t[PoolRecord::lookup_size]: the backend id of each slot; one block per pool
+  vlans = 12,     // VlanRecord[], ascending (port, vlan), no two alike
 };
 
 enum class Mode : uint8_t { nat = 1, dsr_l2 = 2 };
@@ -222,6 +223,13 @@ struct NatRecord {
 };
 static_assert(sizeof(NatRecord) == 24);
 
+// A VLAN whose frames a port takes. Of tagged frames, the others are not for this host.
+struct VlanRecord {
+  uint16_t port;  // index into ports
+  uint16_t vlan;  // 802.1Q VLAN identifier, 1..4094
+};
+static_assert(sizeof(VlanRecord) == 4);
+
 // Bytes of one record of a kind; 0 for an unknown kind.
 constexpr uint32_t record_size(BlockKind kind) {
   switch (kind) {
@@ -247,6 +255,8 @@ constexpr uint32_t record_size(BlockKind kind) {
       return sizeof(NatRecord);
     case BlockKind::lookup:
       return sizeof(uint16_t);
+    case BlockKind::vlans:
+      return sizeof(VlanRecord);
   }
   return 0;
 }

@@ -85,6 +85,9 @@ constexpr uint64_t table_struct_hash() {
 #define F(field) PORTICO_FIELD(NatRecord, field)
   PORTICO_STRUCT(NatRecord) F(address) F(first_port) F(last_port)
 #undef F
+#define F(field) PORTICO_FIELD(VlanRecord, field)
+  PORTICO_STRUCT(VlanRecord) F(port) F(vlan)
+#undef F
       // clang-format on
       return hash;
 }
@@ -96,9 +99,9 @@ constexpr uint64_t table_enum_hash(uint64_t hash) {
   };
   add(BlockKind::settings, BlockKind::ports, BlockKind::services, BlockKind::listeners, BlockKind::pool,
       BlockKind::backends, BlockKind::next_hops, BlockKind::routes, BlockKind::access, BlockKind::nat,
-      BlockKind::lookup, Mode::nat, Mode::dsr_l2, Affinity::connection, Affinity::client, IdleMode::poll,
-      IdleMode::adaptive, HugePages::required, HugePages::off, PoolDisposition::serve, PoolDisposition::reset,
-      PoolDisposition::drop, BackendDisposition::forward, BackendDisposition::finish,
+      BlockKind::lookup, BlockKind::vlans, Mode::nat, Mode::dsr_l2, Affinity::connection, Affinity::client,
+      IdleMode::poll, IdleMode::adaptive, HugePages::required, HugePages::off, PoolDisposition::serve,
+      PoolDisposition::reset, PoolDisposition::drop, BackendDisposition::forward, BackendDisposition::finish,
       BackendDisposition::reset, ProxyProtocol::none, ProxyProtocol::v2, kDirectorySlots);
   return hash;
 }

@@ -17,6 +17,7 @@ inline constexpr uint32_t kMaxAccessLists = 1024;       // access list ids are [
 inline constexpr uint32_t kMaxAccessPrefixes = 131072;  // prefixes of all access lists together
 inline constexpr uint32_t kMaxNatAddresses = 64;        // both families together
 inline constexpr uint32_t kMaxPorts = 16;               // DPDK ports of one dataplane
+inline constexpr uint32_t kMaxVlan = 4094;              // IEEE 802.1Q: 0 and 4095 name no VLAN
 inline constexpr uint32_t kMaxWorkers = 64;
 inline constexpr uint32_t kMaxDropReasons = 64;      // upper bound of the list in drop_reasons.h
 inline constexpr uint32_t kMaxResetPorts = 8;        // ports of one backend known to be refused
@@ -43,9 +44,9 @@ inline constexpr uint32_t kHeartbeatStaleMs = 1000;
 // 0xffff is never an id.
 inline constexpr uint16_t kNone = 0xffff;
 
-// Eight kinds have one block; three kinds (pool, backends, lookup) have one per pool, so that a change of one
+// Nine kinds have one block; three kinds (pool, backends, lookup) have one per pool, so that a change of one
 // pool costs that pool's blocks alone.
-inline constexpr uint32_t kFixedBlocks = 8;
+inline constexpr uint32_t kFixedBlocks = 9;
 inline constexpr uint32_t kBlocksPerPool = 3;
 inline constexpr uint32_t kMaxBlocks = kFixedBlocks + kBlocksPerPool * kMaxPools;
 inline constexpr uint32_t kDirectorySlots = 8;

@@ -36,6 +36,7 @@ struct TableContent {
   std::vector<RouteRecord> routes;   // ascending (prefix, length)
   std::vector<AccessRecord> access;  // ascending (list, prefix, length)
   std::vector<NatRecord> nat;
+  std::vector<VlanRecord> vlans;  // ascending (port, vlan)
 };
 
 // An immutable block copied out of the table file. Shared between the snapshots whose generations name it.
@@ -63,15 +64,15 @@ class Snapshot {
   uint64_t config_version = 0;
   uint64_t published_monotonic_ns = 0;
   // Never null; a kind without records has an empty block.
-  std::shared_ptr<const Block> settings, ports, services, listeners, next_hops, routes, access, nat;
+  std::shared_ptr<const Block> settings, ports, services, listeners, next_hops, routes, access, nat, vlans;
   std::vector<Pool> pools;  // ascending id
 };
 
 // Where the blocks that every generation has stand, in the order of the directory. `s`: a Snapshot, const or
 // not.
 auto fixed_blocks(auto& s) {
-  return std::array{&s.settings,  &s.ports,  &s.services, &s.listeners,
-                    &s.next_hops, &s.routes, &s.access,   &s.nat};
+  return std::array{&s.settings, &s.ports,  &s.services, &s.listeners, &s.next_hops,
+                    &s.routes,   &s.access, &s.nat,      &s.vlans};
 }
 
 // Calls f(block) for all blocks in the order of the directory; a missing look-up is null.

@@ -82,6 +82,7 @@ BuiltBlocks build_blocks(const TableContent& content, const Snapshot* before) {
   builder.add<RouteRecord>(BlockKind::routes, 0, content.routes, old.routes);
   builder.add<AccessRecord>(BlockKind::access, 0, content.access, old.access);
   builder.add<NatRecord>(BlockKind::nat, 0, content.nat, old.nat);
+  builder.add<VlanRecord>(BlockKind::vlans, 0, content.vlans, old.vlans);
   const Snapshot::Pool* by_id[kMaxPools] = {};
   for (const Snapshot::Pool& pool : old.pools) by_id[pool.pool().id] = &pool;
   for (const TableContent::Pool& pool : content.pools) {

@@ -110,6 +110,8 @@ const char* to_string(BlockKind kind) {
       return "nat";
     case BlockKind::lookup:
       return "lookup";
+    case BlockKind::vlans:
+      return "vlans";
   }
   return "unknown";
 }
@@ -137,6 +139,8 @@ uint32_t max_records(BlockKind kind) {
       return kMaxNatAddresses;
     case BlockKind::lookup:
       return kMaxLookupSize;
+    case BlockKind::vlans:
+      return kMaxPorts * kMaxVlan;
   }
   return 0;
 }

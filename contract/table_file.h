@@ -40,8 +40,8 @@ static_assert(kDirectorySlots <= 256);
 // The blocks that every directory has, in this order; then, by ascending pool id: pool, backends, and lookup
 // unless the pool has no usable backend.
 inline constexpr BlockKind kFixedKinds[kFixedBlocks] = {
-    BlockKind::settings,  BlockKind::ports,  BlockKind::services, BlockKind::listeners,
-    BlockKind::next_hops, BlockKind::routes, BlockKind::access,   BlockKind::nat};
+    BlockKind::settings, BlockKind::ports,  BlockKind::services, BlockKind::listeners, BlockKind::next_hops,
+    BlockKind::routes,   BlockKind::access, BlockKind::nat,      BlockKind::vlans};
 
 const char* to_string(BlockKind kind);
 

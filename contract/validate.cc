@@ -165,6 +165,8 @@ std::optional<std::string> validate(const Snapshot& s, const Snapshot* known_goo
         [&] { return check_next_hops(s.next_hops->records<NextHopRecord>(), ports); });
   check(known.has(s, &Snapshot::routes, &Snapshot::next_hops, &Snapshot::ports),
         [&] { return check_routes(s.routes->records<RouteRecord>(), next_hops, ports); });
+  check(known.has(s, &Snapshot::vlans, &Snapshot::ports),
+        [&] { return check_vlans(s.vlans->records<VlanRecord>(), ports); });
   check(false, [&] { return check_pools(s, known); });
   check(false, [&] {
     return check_queues(s.settings->records<SettingsRecord>()[0], s.ports->records<PortRecord>());

@@ -232,7 +232,7 @@ Complaint check_next_hops(std::span<const NextHopRecord> next_hops, size_t ports
     if (h.resolved && !is_unicast_mac(h.source_mac))
       return bad("source_mac", "not the address of one interface");
     if (h.port >= ports) return bad("port", "there is no port " + std::to_string(h.port));
-    if (h.vlan > 4094) return bad("vlan", above(h.vlan, 4094));
+    if (h.vlan > kMaxVlan) return bad("vlan", above(h.vlan, kMaxVlan));
     if (h.mtu < kMinMtu || h.mtu > kMaxMtu) return bad("mtu", "out of range");
   }
   return std::nullopt;
@@ -281,6 +281,21 @@ Complaint check_nat(std::span<const NatRecord> nat) {
       if (nat[k].address == nat[i].address) return complain("nat", i, "address", "twice");
     if (nat[i].first_port == 0) return complain("nat", i, "first_port", "0");
     if (nat[i].last_port < nat[i].first_port) return complain("nat", i, "last_port", "below first_port");
+  }
+  return std::nullopt;
+}
+
+Complaint check_vlans(std::span<const VlanRecord> vlans, size_t ports) {
+  for (size_t i = 0; i < vlans.size(); ++i) {
+    const VlanRecord& v = vlans[i];
+    const auto bad = [i](std::string_view field, std::string_view what) {
+      return complain("vlans", i, field, what);
+    };
+    if (v.port >= ports) return bad("port", "there is no port " + std::to_string(v.port));
+    if (v.vlan == 0) return bad("vlan", "0");
+    if (v.vlan > kMaxVlan) return bad("vlan", above(v.vlan, kMaxVlan));
+    if (i > 0 && std::pair(v.port, v.vlan) <= std::pair(vlans[i - 1].port, vlans[i - 1].vlan))
+      return bad("vlan", kNotAscending);
   }
   return std::nullopt;
 }

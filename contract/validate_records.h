@@ -34,4 +34,6 @@ Complaint check_routes(std::span<const RouteRecord> routes, size_t next_hops, si
 Complaint check_access(std::span<const AccessRecord> access);
 Complaint check_nat(std::span<const NatRecord> nat);
 
+Complaint check_vlans(std::span<const VlanRecord> vlans, size_t ports);
+
 }  // namespace portico

@@ -99,7 +99,8 @@ uint64_t Builder::content_hash() const {
   hash = hash_of(content_.next_hops, hash);
   hash = hash_of(content_.routes, hash);
   hash = hash_of(content_.access, hash);
-  return hash_of(content_.nat, hash);
+  hash = hash_of(content_.nat, hash);
+  return hash_of(content_.vlans, hash);
 }
 
 void Builder::recover(const Snapshot& snapshot) {
@@ -223,6 +224,7 @@ const TableContent& Builder::build(const BuildInput& input) {
   content_.config_version = input.config_version;
   content_.next_hops = input.routing.next_hops;
   content_.routes = input.routing.routes;
+  content_.vlans = input.routing.vlans;
   return content_;
 }
 

@@ -300,6 +300,15 @@ std::optional<Link> Neighbours::link(const std::string& name) const {
   return std::nullopt;
 }
 
+std::set<uint16_t> Neighbours::vlans(const std::string& interface) const {
+  std::set<uint16_t> vlans;
+  const auto below = link(interface);
+  if (!below) return vlans;
+  for (const auto& [ifindex, link] : cache_->kernel.links)
+    if (link.lower == below->ifindex) vlans.insert(link.vlan);
+  return vlans;
+}
+
 std::optional<NextHop> Neighbours::next_hop(const Address& destination) const {
   return cache_->next_hop(destination);
 }

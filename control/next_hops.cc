@@ -114,6 +114,9 @@ Routing NextHopTable::build(const KernelView& kernel, const std::vector<std::str
     if (record.next_hop == kNone && !route.on_link) continue;
     routing.routes.push_back(record);
   }
+  for (size_t port = 0; port < interfaces.size(); ++port)
+    for (const uint16_t vlan : kernel.vlans(interfaces[port]))
+      routing.vlans.push_back({static_cast<uint16_t>(port), vlan});
   retire_unused(interfaces.size());
   routing.next_hops = records_;
   return routing;

@@ -248,7 +248,8 @@ void Service::Impl::follow_routing() {
     if (route.hop && !route.hop->on_link) gateways.emplace(route.hop->ifindex, route.hop->neighbour);
   neighbours->use_gateways(std::move(gateways));
   Routing next = next_hops.build({.next_hop = [this](const Address& a) { return neighbours->next_hop(a); },
-                                  .routes = [&routes] { return routes; }},
+                                  .routes = [&routes] { return routes; },
+                                  .vlans = [this](const std::string& i) { return neighbours->vlans(i); }},
                                  interfaces, backends);
   all_changed |= next.hop_of != routing.hop_of;
   routing = std::move(next);

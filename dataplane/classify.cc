@@ -170,8 +170,10 @@ void parse_and_classify(WorkerCore& core, Packet& packet, rte_mbuf* mbuf, bool w
   packet = {};
   packet.mbuf = mbuf;
   packet.was_handed_over = was_handed_over;
-  parse_frame(packet);
-  if (!was_handed_over && is_kernels(core, packet))
+  const uint16_t vlan = parse_frame(packet);
+  if (vlan != 0 && !core.table->takes_vlan(mbuf->port, vlan))
+    to_kernel_or_drop(core, packet, DropReason::unknown_vlan);
+  else if (!was_handed_over && is_kernels(core, packet))
     to_kernel_or_drop(core, packet, DropReason::not_ours);
   else
     classify(core, packet);

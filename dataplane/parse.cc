@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint16_t kEtherIpv4 = 0x0800, kEtherIpv6 = 0x86dd, kEtherVlan = 0x8100, kEtherServiceVlan = 0x88a8;
 constexpr uint32_t kEtherHeaderSize = 14, kVlanSize = 4, kMaxVlans = 2;
+constexpr uint16_t kVlanMask = 0x0fff;
 // As many as any sane sender uses (RFC 8504 section 5.3 lets a receiver bound the chain).
 constexpr uint32_t kMaxExtensions = 8;
 constexpr uint32_t kIcmpHeaderSize = 8;
@@ -94,17 +95,24 @@ IpParts parse_v6(const uint8_t* l3, uint32_t available, uint32_t whole) {
   }
 }
 
-// The EtherType after up to two VLAN tags, and where the IP header starts. 0: the frame is too short.
-uint16_t ether_type(const uint8_t* frame, uint32_t available, uint32_t& offset) {
-  offset = kEtherHeaderSize;
-  if (available < offset) return 0;
-  uint16_t type = ntohs(load<uint16_t>(frame + 12));
+// What an Ethernet header says. `type` 0: the frame is too short. `offset`: where the payload starts.
+struct EthernetParts {
+  uint16_t type, vlan;
+  uint32_t offset;
+};
+
+EthernetParts parse_ethernet(const uint8_t* frame, uint32_t available) {
+  uint32_t offset = kEtherHeaderSize;
+  if (available < offset) return {0, 0, offset};
+  uint16_t type = ntohs(load<uint16_t>(frame + 12)), vlan = 0;
   for (uint32_t i = 0; i < kMaxVlans && (type == kEtherVlan || type == kEtherServiceVlan); ++i) {
-    if (available < offset + kVlanSize) return 0;
+    if (available < offset + kVlanSize) return {0, vlan, offset};
+    const uint16_t id = ntohs(load<uint16_t>(frame + offset)) & kVlanMask;
+    if (id != 0) vlan = type == kEtherVlan && vlan == 0 ? id : kForeignVlan;
     type = ntohs(load<uint16_t>(frame + offset + 2));
     offset += kVlanSize;
   }
-  return type;
+  return {type, vlan, offset};
 }
 
 void fail(Packet& packet, DropReason reason) {
@@ -125,6 +133,19 @@ void parse_tcp(Packet& packet, uint32_t l4_offset, uint32_t readable) {
   if (!are_sane_tcp_flags(packet.flags)) fail(packet, DropReason::bad_tcp_flags);
 }
 
+// `readable`: bytes from the IP header on that are in the first segment; `whole`: in all.
+void parse_packet(Packet& packet, uint32_t readable, uint32_t whole) {
+  if (readable > 0 && (packet.l3[0] >> 4 == 6) != packet.is_v6)
+    return fail(packet, DropReason::bad_ip_header);
+  const IpParts parts = parse_ip(packet.l3, readable, whole);
+  if (parts.kind == Kind::malformed) return fail(packet, parts.reason);
+  if (parts.total_length > UINT16_MAX) return fail(packet, DropReason::bad_ip_header);
+  packet.kind = parts.kind;
+  packet.ip_length = static_cast<uint16_t>(parts.total_length);
+  packet.l4 = packet.l3 + parts.l4_offset;
+  if (parts.kind == Kind::tcp) parse_tcp(packet, parts.l4_offset, readable - parts.l4_offset);
+}
+
 }  // namespace
 
 IpParts parse_ip(const uint8_t* l3, uint32_t available, uint32_t whole) {
@@ -134,28 +155,19 @@ IpParts parse_ip(const uint8_t* l3, uint32_t available, uint32_t whole) {
   return malformed(DropReason::bad_ip_header);
 }
 
-void parse_frame(Packet& packet) {
+uint16_t parse_frame(Packet& packet) {
   uint8_t* const frame = rte_pktmbuf_mtod(packet.mbuf, uint8_t*);
   const uint32_t first_segment = rte_pktmbuf_data_len(packet.mbuf);
-  uint32_t offset;
-  const uint16_t type = ether_type(frame, first_segment, offset);
-  if (type == 0) return fail(packet, DropReason::truncated);
-  if (type != kEtherIpv4 && type != kEtherIpv6) {
-    packet.kind = Kind::not_ip;
-    return;
+  const auto [type, vlan, offset] = parse_ethernet(frame, first_segment);
+  packet.kind = Kind::not_ip;
+  if (type == 0) {
+    fail(packet, DropReason::truncated);
+  } else if (type == kEtherIpv4 || type == kEtherIpv6) {
+    packet.l3 = frame + offset;
+    packet.is_v6 = type == kEtherIpv6;
+    parse_packet(packet, first_segment - offset, rte_pktmbuf_pkt_len(packet.mbuf) - offset);
   }
-  packet.l3 = frame + offset;
-  packet.is_v6 = type == kEtherIpv6;
-  const uint32_t readable = first_segment - offset;
-  if (readable > 0 && (packet.l3[0] >> 4 == 6) != packet.is_v6)
-    return fail(packet, DropReason::bad_ip_header);
-  const IpParts parts = parse_ip(packet.l3, readable, rte_pktmbuf_pkt_len(packet.mbuf) - offset);
-  if (parts.kind == Kind::malformed) return fail(packet, parts.reason);
-  if (parts.total_length > UINT16_MAX) return fail(packet, DropReason::bad_ip_header);
-  packet.kind = parts.kind;
-  packet.ip_length = static_cast<uint16_t>(parts.total_length);
-  packet.l4 = packet.l3 + parts.l4_offset;
-  if (parts.kind == Kind::tcp) parse_tcp(packet, parts.l4_offset, readable - parts.l4_offset);
+  return vlan;
 }
 
 }  // namespace portico

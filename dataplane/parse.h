@@ -28,9 +28,13 @@ inline constexpr uint32_t kCut = 0;
 // of the packet in all its segments, or kCut.
 IpParts parse_ip(const uint8_t* l3, uint32_t available, uint32_t whole);
 
+// No port takes frames of this VLAN: the frame has two tags, or one of another kind than 802.1Q.
+inline constexpr uint16_t kForeignVlan = 0xfff;
+
 // Fills in the packet from its mbuf: kind, reason, l3, l4, lengths, flags. Headers are looked for in the
-// first segment only, where every driver puts them.
-void parse_frame(Packet& packet);
+// first segment only, where every driver puts them. Returns the frame's VLAN; 0: untagged, or tagged with a
+// priority alone (IEEE 802.1Q: VLAN identifier 0).
+uint16_t parse_frame(Packet& packet);
 
 // Whether a TCP sends such a combination (RFC 9293): SYN, FIN and RST exclude each other, and all but SYN and
 // RST come with ACK.

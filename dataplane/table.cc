@@ -112,6 +112,11 @@ void Table::build_locals() {
   }
 }
 
+void Table::build_vlans() {
+  vlans_.resize(snapshot_->ports->ref.count);
+  for (const auto& r : snapshot_->vlans->records<VlanRecord>()) vlans_[r.port].set(r.vlan);
+}
+
 std::shared_ptr<const Table::Named> Table::name_backends(const Snapshot::Pool& pool,
                                                          const Table* previous) const {
   if (previous != nullptr) {
@@ -256,6 +261,7 @@ std::shared_ptr<const Table> build_table(std::shared_ptr<const Snapshot> snapsho
   table->build_services();
   table->build_listeners(previous);
   table->build_locals();
+  table->build_vlans();
   table->build_pools(previous);
   table->build_backend_addresses();
   if (previous != nullptr) table->build_flow_version(*previous);

@@ -162,6 +162,8 @@ class Table {
   const PlainWay<std::array<uint64_t, 2>>* plain_ways(const std::array<uint64_t, 2>&) const {
     return ways_v6_.data();
   }
+  // Whether frames of the VLAN are for us on the port, an index into the snapshot's ports.
+  bool takes_vlan(uint16_t port, uint16_t vlan) const { return port < vlans_.size() && vlans_[port][vlan]; }
   const TableNextHop& next_hop(uint16_t index) const { return (*next_hops_)[index]; }
   uint32_t next_hop_count() const { return static_cast<uint32_t>(next_hops_->size()); }
   // For messages and resolve requests.
@@ -224,6 +226,7 @@ class Table {
   void build_services();
   void build_listeners(const Table* previous);
   void build_locals();
+  void build_vlans();
   void build_pools(const Table* previous);
   void build_backend_addresses();
   void build_flow_version(const Table& previous);
@@ -259,6 +262,7 @@ class Table {
   std::shared_ptr<const AccessLists> access_;
   std::vector<TableNat> nat_;
   std::vector<uint16_t> nat_v4_, nat_v6_;
+  std::vector<std::bitset<kMaxVlan + 2>> vlans_;  // by port; a bit for each 12-bit identifier
 };
 
 // Arranges a validated snapshot. Parts whose blocks `previous` (may be null) was built from too are shared

@@ -89,6 +89,7 @@ TEST_P(Forward, TagsFollowTheNextHop) {
   TableContent content = usual_content();
   aim_at(content, 1);
   content.next_hops[1].vlan = 77;
+  content.vlans = {{0, 5}, {0, 77}};
   Rig rig(content);
   EXPECT_EQ(rig.send_one(from_client(kDsr).flags(kSynFlag)).vlan, 77);
   const Seen tagged = rig.send_one(from_client(kNat).flags(kSynFlag).vlan(5));

@@ -133,6 +133,9 @@ std::shared_ptr<const Snapshot> snapshot_of(const TableContent& content, const S
       case BlockKind::nat:
         s->nat = block;
         break;
+      case BlockKind::vlans:
+        s->vlans = block;
+        break;
       case BlockKind::pool:
         s->pools.push_back({block, nullptr, nullptr});
         break;

@@ -96,12 +96,36 @@ TEST(Verdict, WhatIsNotForUs) {
   expect_drop(rig, syn4().fragment(0x2000), DropReason::fragment);
 }
 
+// IEEE 802.1Q: the identifier is the tag's low 12 bits; 0 is a priority alone.
+TEST(Verdict, TagsOfVlansThatThePortDoesNotTake) {
+  TableContent content = usual_content();
+  content.vlans = {{0, 5}, {0, 4094}};
+  Rig rig(content);
+  expect_drop(rig, syn4().vlan(6), DropReason::unknown_vlan);
+  expect_drop(rig, syn6(1, kNat).vlan(6), DropReason::unknown_vlan);
+  expect_drop(rig, syn4().vlan(0xe006), DropReason::unknown_vlan);  // of whatever priority
+  expect_drop(rig, syn4().vlan(4095), DropReason::unknown_vlan);
+  expect_drop(rig, syn4().vlan(5).vlan(5), DropReason::unknown_vlan);
+  expect_drop(rig, with(with(syn4().vlan(5), 12, 0x88), 13, 0xa8), DropReason::unknown_vlan);  // 802.1ad
+  expect_drop(rig, with(syn4().vlan(6), 18, 0x55), DropReason::unknown_vlan);  // whatever is in it
+  uint16_t port = 1;
+  for (const uint16_t tag : std::initializer_list<uint16_t>{0, 5, 0xe000, 0xe005, 4094}) {
+    EXPECT_EQ(rig.send(Bytes(syn4(++port).vlan(tag))).size(), 1u) << tag;
+    EXPECT_EQ(rig.send(Bytes(syn6(port, kNat).vlan(tag))).size(), 1u) << tag;
+  }
+  EXPECT_EQ(rig.send(Bytes(syn4(++port).vlan(0).vlan(5))).size(), 1u);
+  content.vlans = {{0, 6}};
+  rig.adopt(content);
+  expect_drop(rig, syn4(2).flags(kAckFlag).vlan(5), DropReason::unknown_vlan);
+  EXPECT_EQ(rig.send(Bytes(syn4(++port).vlan(6))).size(), 1u);
+}
+
 TEST(Verdict, WithAWayToTheKernelItGetsTheRest) {
   Rig rig(usual_content(), {.kernel_ports = 1});
   rig.send({Tcp(kClient4, 1, kVip4, 81).flags(kSynFlag), with(syn4(), 13, 0x06), syn4().protocol(17),
-            Tcp(kClient4, 1, "198.18.0.99", 22).flags(kSynFlag).fragment(0x2000)});
-  EXPECT_EQ(rig.kernel_packets(), 4u);
-  EXPECT_EQ(rig.total(&WorkerCounters::to_kernel), 4u);
+            Tcp(kClient4, 1, "198.18.0.99", 22).flags(kSynFlag).fragment(0x2000), syn4().vlan(7)});
+  EXPECT_EQ(rig.kernel_packets(), 5u);
+  EXPECT_EQ(rig.total(&WorkerCounters::to_kernel), 5u);
   expect_drop(rig, syn4().fragment(0x2000), DropReason::fragment);
 }
 

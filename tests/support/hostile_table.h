@@ -50,6 +50,8 @@ inline void walk(const Snapshot& s) {
     require(services[listener.service] && listener.port != 0);
   for (const RouteRecord& route : s.routes->records<RouteRecord>())
     require(route.port < ports.size() && (route.on_link || route.next_hop < next_hops.size()));
+  for (const VlanRecord& v : s.vlans->records<VlanRecord>())
+    require(v.port < ports.size() && v.vlan != 0 && v.vlan <= kMaxVlan);
 }
 
 // A script: one byte of flags, then edits of 12 bytes each. The flags' two bits above choose the table.

@@ -25,6 +25,7 @@ Address v6(uint32_t n) {
 struct FakeKernel {
   std::set<Address> unreachable;
   std::vector<PortRoute> port_routes;
+  std::set<uint16_t> vlans;
 
   KernelView view() {
     return {.next_hop = [this](const Address& to) -> std::optional<NextHop> {
@@ -38,7 +39,8 @@ struct FakeKernel {
                              .source_mac = {2, 0, 0, 0, 0, 2},
                              .mtu = 1500};
             },
-            .routes = [this] { return port_routes; }};
+            .routes = [this] { return port_routes; },
+            .vlans = [this](const std::string&) { return vlans; }};
   }
 };
 
@@ -188,6 +190,20 @@ TEST_F(BuilderTest, HashTellsChangesApart) {
   EXPECT_EQ(builder_.content_hash(), before);
   health_[{"portals", "portal-1"}] = {.healthy = true, .known = true};
   build(config);
+  EXPECT_NE(builder_.content_hash(), before);
+}
+
+TEST_F(BuilderTest, VlansOfThePortsFollowTheKernel) {
+  const Config config = two_portals();
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  EXPECT_TRUE(build(config).vlans.empty());
+  const uint64_t before = builder_.content_hash();
+  kernel_.vlans = {7, 100};
+  const std::set<std::string> no_pool;
+  const TableContent& content = build(config, &no_pool);
+  ASSERT_EQ(content.vlans.size(), 2u);
+  EXPECT_EQ(content.vlans[1].port, 0);
+  EXPECT_EQ(content.vlans[1].vlan, 100);
   EXPECT_NE(builder_.content_hash(), before);
 }
 

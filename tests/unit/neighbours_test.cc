@@ -212,6 +212,11 @@ TEST_F(NeighboursTest, SeesThroughVlanDevices) {
   EXPECT_EQ(hop->interface, "p0");
   EXPECT_EQ(hop->vlan, 100);
   EXPECT_EQ(kernel_->link("p0.100")->lower, kernel_->link("p0")->ifindex);
+  EXPECT_EQ(kernel_->vlans("p0"), std::set<uint16_t>{100});
+  EXPECT_EQ(kernel_->vlans("p1"), std::set<uint16_t>{});
+  EXPECT_EQ(kernel_->vlans("p7"), std::set<uint16_t>{});
+  ip("link del p0.100");
+  EXPECT_TRUE(sees([&] { return kernel_->vlans("p0").empty(); }));
 }
 
 TEST_F(NeighboursTest, CopesWithInterfacesThatComeAndGo) {

@@ -245,6 +245,16 @@ TEST(Validate, Nat) {
 #undef F
 }
 
+TEST(Validate, Vlans) {
+#define F(text, ...) FIELD("vlans[1]." text, BlockKind::vlans, VlanRecord, 1, 0, __VA_ARGS__)
+  expect_refusals({
+    F("port: there is no port 2", r.port = 2), F("vlan: 0", r.vlan = 0),
+        F("vlan: 4095 is above 4094", r.vlan = 4095), F("vlan: not in ascending", r.port = 0),
+        F("vlan: not in ascending", r.port = 0; r.vlan = 4),
+  });
+#undef F
+}
+
 // A snapshot as a publisher would build it, without asking whether it is valid.
 Snapshot snapshot_of(const TableContent& content, const Snapshot* before = nullptr) {
   const BuiltBlocks blocks = build_blocks(content, before);
