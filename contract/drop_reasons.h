@@ -44,7 +44,11 @@
   X(rate_limited, "an answer (RST) that was not sent because of the rate limit; look for a flood")           \
   X(kernel_full,                                                                                             \
     "the ring to the kernel, of a port on vfio-pci, is full; look for a flood of other "                     \
-    "traffic")
+    "traffic")                                                                                               \
+  X(kernel_refused,                                                                                          \
+    "the tap interface of a port on vfio-pci did not take it; is it up, or was it deleted (`ip link`)?")     \
+  X(from_kernel_full,                                                                                        \
+    "the kernel sent it by a port on vfio-pci, and the ring to the worker is full; workers are overloaded")
 
 namespace portico {
 

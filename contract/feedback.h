@@ -158,7 +158,11 @@ struct Feedback {
   uint64_t drops[kMaxDropReasons];  // packets, by DropReason
   uint64_t to_kernel;               // packets handed to the kernel
   uint64_t answered;                // packets answered with RST or ICMP
-  uint64_t reserved[6];
+  // Of ports that DPDK drives alone, whose way to the kernel is a tap; 0 if there is none.
+  uint64_t kernel_taken;  // of `to_kernel`: frames that the tap took
+  uint64_t from_kernel;   // frames that the kernel sent and workers were given
+  uint64_t kernel_waits;  // times that the kernel's frames waited a millisecond for a packet buffer
+  uint64_t reserved[3];
   TakeOverFeedback take_over;
   PortFeedback ports[kMaxPorts];
   WorkerFeedback workers[kMaxWorkers];

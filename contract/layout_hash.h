@@ -141,8 +141,8 @@ constexpr uint64_t feedback_struct_hash() {
   PORTICO_STRUCT(TakeOverFeedback) F(stop_ns) F(flows_kept) F(flows_lost)
 #undef F
 #define F(field) PORTICO_FIELD(Feedback, field)
-  PORTICO_STRUCT(Feedback) F(header) F(drops) F(to_kernel) F(answered) F(take_over) F(ports) F(workers) F(services)
-    F(backends) F(resolve)
+  PORTICO_STRUCT(Feedback) F(header) F(drops) F(to_kernel) F(answered) F(kernel_taken) F(from_kernel) F(kernel_waits) F(take_over)
+    F(ports) F(workers) F(services) F(backends) F(resolve)
 #undef F
       // clang-format on
       return hash;

@@ -280,6 +280,9 @@ std::string drops_json(const StatusView& view) {
   return dump({{"working", view.watch.is_working()},
                {"to_kernel", view.watch.feedback().to_kernel},
                {"answered", view.watch.feedback().answered},
+               {"kernel_taken", view.watch.feedback().kernel_taken},
+               {"from_kernel", view.watch.feedback().from_kernel},
+               {"kernel_waits", view.watch.feedback().kernel_waits},
                {"drops", drops}});
 }
 

@@ -21,7 +21,11 @@ class HostDevice {
   // The mbufs stay the caller's.
   virtual uint32_t write(rte_mbuf* const* packets, uint32_t count) = 0;
   // Takes what the kernel sends, at most `room` frames, in new mbufs of `pool`. Does not wait.
-  virtual uint32_t read(rte_mempool* pool, rte_mbuf** packets, uint32_t room) = 0;
+  struct Read {
+    uint32_t count = 0;
+    bool lacks_buffers = false;  // the pool was empty before it was known whether there is another frame
+  };
+  virtual Read read(rte_mempool* pool, rte_mbuf** packets, uint32_t room) = 0;
   // Tells the kernel whether the port has a link.
   virtual void set_link(bool up) = 0;
   // For poll(2): readable when read() has something.

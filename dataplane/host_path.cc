@@ -20,6 +20,7 @@ namespace {
 
 constexpr uint32_t kHostRingSize = 1024;  // slots; power of two
 constexpr int kLongestSleepMs = 100;      // and how often links are looked at
+constexpr int kBufferWaitMs = 1;          // until the pool is asked again
 constexpr uint64_t kLinkIntervalNs = uint64_t{kLongestSleepMs} * 1'000'000;
 
 rte_ring* create_ring(const std::string& name) {
@@ -140,9 +141,11 @@ void HostPath::deliver(rte_mbuf** packets, uint32_t count) {
 bool HostPath::from_kernel() {
   rte_mbuf* packets[kBurstSize];
   bool any = false;
+  lacks_buffers_ = false;
   for (uint32_t port = 0; port < devices_.size(); ++port) {
     if (devices_[port] == nullptr) continue;
-    const uint32_t n = devices_[port]->read(pool_, packets, kBurstSize);
+    const auto [n, lacks_buffers] = devices_[port]->read(pool_, packets, kBurstSize);
+    lacks_buffers_ |= lacks_buffers && has_frame(port);
     if (n == 0) continue;
     any = true;
     for (uint32_t i = 0; i < n; ++i) packets[i]->port = static_cast<uint16_t>(port);
@@ -155,6 +158,11 @@ bool HostPath::from_kernel() {
   return any;
 }
 
+bool HostPath::has_frame(uint32_t port) const {
+  pollfd wanted = {devices_[port]->fd(), POLLIN, 0};
+  return !is_gone_[port] && poll(&wanted, 1, 0) > 0 && (wanted.revents & POLLIN) != 0;
+}
+
 bool HostPath::is_idle() const {
   return std::all_of(to_kernel_.begin(), to_kernel_.end(),
                      [](rte_ring* r) { return rte_ring_empty(r) != 0; });
@@ -164,11 +172,14 @@ void HostPath::sleep() {
   sleeps_.store(true, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (is_idle()) {
-    // poll(2) passes over negative descriptors.
+    // poll(2) passes over negative descriptors. Without a buffer, a frame that waits is no reason to wake.
+    if (lacks_buffers_) add(counters_.waits, 1);
     std::vector<pollfd> wanted = {{wakeup_.fd(), POLLIN, 0}};
-    for (uint32_t port = 0; port < devices_.size(); ++port)
-      wanted.push_back({devices_[port] != nullptr && !is_gone_[port] ? devices_[port]->fd() : -1, POLLIN, 0});
-    poll(wanted.data(), wanted.size(), kLongestSleepMs);
+    for (uint32_t port = 0; port < devices_.size(); ++port) {
+      const bool is_wanted = devices_[port] != nullptr && !is_gone_[port] && !lacks_buffers_;
+      wanted.push_back({is_wanted ? devices_[port]->fd() : -1, POLLIN, 0});
+    }
+    poll(wanted.data(), wanted.size(), lacks_buffers_ ? kBufferWaitMs : kLongestSleepMs);
     for (uint32_t port = 0; port < devices_.size(); ++port)
       if ((wanted[1 + port].revents & (POLLERR | POLLHUP | POLLNVAL)) != 0) give_up(port);
   }

@@ -26,9 +26,10 @@ namespace portico {
 // Written by the host path's thread, relaxed; any thread may read.
 struct HostCounters {
   std::atomic<uint64_t> delivered{0};    // frames that the kernel took
-  std::atomic<uint64_t> refused{0};      // that it did not: the interface is down
+  std::atomic<uint64_t> refused{0};      // that it did not: the interface is down; kernel_refused
   std::atomic<uint64_t> from_kernel{0};  // frames given to workers to send
-  std::atomic<uint64_t> lost{0};         // frames of the kernel's that no worker had room for
+  std::atomic<uint64_t> lost{0};   // frames of the kernel's without room at the worker; from_kernel_full
+  std::atomic<uint64_t> waits{0};  // pauses, a millisecond each, since there was no buffer for a frame
 };
 
 class HostPath {
@@ -63,6 +64,7 @@ class HostPath {
   bool to_kernel();
   void deliver(rte_mbuf** packets, uint32_t count);
   bool from_kernel();
+  bool has_frame(uint32_t port) const;
   void sleep();
   void give_up(uint32_t port);
   void tell_links();
@@ -76,6 +78,7 @@ class HostPath {
   std::vector<rte_ring*> to_kernel_, from_kernel_;  // by worker
   std::vector<int> links_;                          // by port, as told to the kernel; -1: not yet
   std::vector<bool> is_gone_;                       // by port: the interface was deleted
+  bool lacks_buffers_ = false;                      // a frame of the kernel's waits for an mbuf
   uint64_t next_links_ns_ = 0;
   FileHandle wakeup_;  // eventfd
   std::thread thread_;

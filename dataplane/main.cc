@@ -129,6 +129,7 @@ struct Running {
   const std::vector<WorkerThread*>& workers;
   const Ports& ports;
   const Steering& steering;
+  const HostPath* host;  // null: none
   TelemetrySocket& socket;
   FlowKeeper& keeper;
   const Upgrade& upgrade;
@@ -145,7 +146,7 @@ End serve(Signals& signals, const Running& r) {
     // Control waits for this word, so a new generation is told at once.
     if (now_ns < next_report_ns && r.adoption.status().adopted_generation == generation) continue;
     r.keeper.turn(r.adoption.status().adopted_generation != 0, r.workers, r.report);
-    r.report.write(DataplaneState::running, r.adoption, r.workers, r.ports, r.steering);
+    r.report.write(DataplaneState::running, r.adoption, r.workers, r.ports, r.steering, r.host);
     next_report_ns = now_ns + uint64_t{kFeedbackIntervalMs} * 1'000'000;
     if (now_ns < next_check_ns) continue;
     r.socket.check();
@@ -208,12 +209,12 @@ End run(const Options& options, Upgrade& upgrade) {
   End end = End::stop;
   {
     const Telemetry telemetry(report, adoption, workers, upgrade);
-    end = serve(signals, {adoption, report, workers, ports, steering, socket, keeper, upgrade});
+    end = serve(signals, {adoption, report, workers, ports, steering, host.get(), socket, keeper, upgrade});
   }
 
   // In this order nothing touches what is gone; control's guard keeps the services from the kernel.
   log_info("stopping");
-  report.write(DataplaneState::stopping, adoption, workers, ports, steering);
+  report.write(DataplaneState::stopping, adoption, workers, ports, steering, host.get());
   for (WorkerThread* worker : workers) worker->stop();
   if (host != nullptr) host->stop();
   ports.close();

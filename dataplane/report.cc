@@ -81,7 +81,7 @@ void Report::write_state(DataplaneState state, const AdoptionStatus& adoption) {
 }
 
 void Report::write(DataplaneState state, Adoption& adoption, const std::vector<WorkerThread*>& workers,
-                   const Ports& ports, const Steering& steering) {
+                   const Ports& ports, const Steering& steering, const HostPath* host) {
   const Table& table = *adoption.table();
   learn_ids(table.snapshot());
   const uint64_t now_ns = monotonic_ns();
@@ -96,6 +96,7 @@ void Report::write(DataplaneState state, Adoption& adoption, const std::vector<W
   extra_ = {};
   extra_.steering = steered;
   for (WorkerThread* worker : workers) gather_worker(worker->index(), *worker, now_ns);
+  if (host != nullptr) gather_host(host->counters());
   for (ResolveRequest& request : sum.resolve) {
     if (request.requested_ns != 0 && now_ns - request.requested_ns > kResolveLifeNs) request = {};
   }
@@ -170,6 +171,15 @@ void Report::gather_counters(const WorkerCounters& counters) {
   extra_.evictions += load_counter(counters.evictions);
 }
 
+void Report::gather_host(const HostCounters& counters) {
+  Feedback& sum = *gathered_;
+  sum.kernel_taken = relaxed(counters.delivered);
+  sum.from_kernel = relaxed(counters.from_kernel);
+  sum.kernel_waits = relaxed(counters.waits);
+  sum.drops[static_cast<uint32_t>(DropReason::kernel_refused)] += relaxed(counters.refused);
+  sum.drops[static_cast<uint32_t>(DropReason::from_kernel_full)] += relaxed(counters.lost);
+}
+
 // One entry per address and port; a new one takes the entry that was asked for longest ago.
 void Report::gather_resolve(ResolveQueue& queue, uint64_t now_ns) {
   while (const auto wanted = queue.pop()) {
@@ -229,6 +239,9 @@ void Report::copy_out(Feedback& out) const {
   std::memcpy(out.drops, in.drops, sizeof out.drops);
   out.to_kernel = in.to_kernel;
   out.answered = in.answered;
+  out.kernel_taken = in.kernel_taken;
+  out.from_kernel = in.from_kernel;
+  out.kernel_waits = in.kernel_waits;
   out.take_over = in.take_over;
   std::memcpy(out.ports, in.ports, in.header.port_count * sizeof in.ports[0]);
   std::memcpy(out.workers, in.workers, in.header.worker_count * sizeof in.workers[0]);

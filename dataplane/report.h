@@ -10,6 +10,7 @@
 
 #include "contract/feedback_file.h"
 #include "dataplane/adoption.h"
+#include "dataplane/host_path.h"
 #include "dataplane/ports.h"
 #include "dataplane/steering.h"
 #include "dataplane/worker_thread.h"
@@ -36,9 +37,9 @@ class Report {
   // Before there are workers, and at the end.
   void write_state(DataplaneState state, const AdoptionStatus& adoption);
 
-  // Everything. Main thread, every kFeedbackIntervalMs.
+  // Everything. Main thread, every kFeedbackIntervalMs. `host` may be null.
   void write(DataplaneState state, Adoption& adoption, const std::vector<WorkerThread*>& workers,
-             const Ports& ports, const Steering& steering);
+             const Ports& ports, const Steering& steering, const HostPath* host);
 
   // Calls `look(const Feedback&, const ExtraCounters&)` on what was last written. Any thread; keep it short.
   template <typename Look>
@@ -51,6 +52,7 @@ class Report {
   void learn_ids(const Snapshot& snapshot);
   void gather_worker(uint32_t index, WorkerThread& worker, uint64_t now_ns);
   void gather_counters(const WorkerCounters& counters);
+  void gather_host(const HostCounters& counters);
   void gather_resolve(ResolveQueue& queue, uint64_t now_ns);
   void gather_header(DataplaneState state, const AdoptionStatus& adoption);
   void copy_out(Feedback& out) const;

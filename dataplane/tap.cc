@@ -68,11 +68,11 @@ uint32_t Tap::write(rte_mbuf* const* packets, uint32_t count) {
   return count;
 }
 
-uint32_t Tap::read(rte_mempool* pool, rte_mbuf** packets, uint32_t room) {
+HostDevice::Read Tap::read(rte_mempool* pool, rte_mbuf** packets, uint32_t room) {
   uint32_t count = 0;
   while (count < room) {
     rte_mbuf* const m = rte_pktmbuf_alloc(pool);
-    if (m == nullptr) break;
+    if (m == nullptr) return {count, true};
     const uint16_t space = rte_pktmbuf_tailroom(m);
     // What somebody has made too large by raising the interface's MTU is cut off; the byte behind shows it.
     uint8_t beyond;
@@ -87,7 +87,7 @@ uint32_t Tap::read(rte_mempool* pool, rte_mbuf** packets, uint32_t room) {
     m->pkt_len = static_cast<uint32_t>(size);
     packets[count++] = m;
   }
-  return count;
+  return {count, false};
 }
 
 void Tap::set_link(bool up) {

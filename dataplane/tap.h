@@ -19,7 +19,7 @@ class Tap : public HostDevice {
   Tap(const std::string& name, const std::array<uint8_t, 6>& mac, uint32_t mtu);
 
   uint32_t write(rte_mbuf* const* packets, uint32_t count) override;
-  uint32_t read(rte_mempool* pool, rte_mbuf** packets, uint32_t room) override;
+  Read read(rte_mempool* pool, rte_mbuf** packets, uint32_t room) override;
   void set_link(bool up) override;
   int fd() const override { return handle_.fd(); }
 

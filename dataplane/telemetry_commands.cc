@@ -52,6 +52,9 @@ void add_totals(const Feedback& feedback, const ExtraCounters& extra, TelemetryO
   out.add("answered", feedback.answered);
   out.add("originated", extra.originated);
   out.add("to_kernel", feedback.to_kernel);
+  out.add("kernel_taken", feedback.kernel_taken);
+  out.add("from_kernel", feedback.from_kernel);
+  out.add("kernel_waits", feedback.kernel_waits);
   out.add("drops", drops);
   out.add("flows", flows);
   out.add("flow_capacity", capacity);

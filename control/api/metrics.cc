@@ -190,6 +190,13 @@ void add_dataplane(const StatusView& view, Writer& out) {
           static_cast<double>(header.tsc_hz));
   out.add("portico_kernel_packets_total", "Packets handed to the kernel.", kCounter,
           static_cast<double>(feedback.to_kernel));
+  out.add("portico_kernel_taken_packets_total", "Of those, packets that the tap of a DPDK port took.",
+          kCounter, static_cast<double>(feedback.kernel_taken));
+  out.add("portico_from_kernel_packets_total", "Packets that the kernel sent by the tap of a DPDK port.",
+          kCounter, static_cast<double>(feedback.from_kernel));
+  out.add("portico_kernel_waits_total",
+          "Times that the kernel's packets waited a millisecond for a packet buffer.", kCounter,
+          static_cast<double>(feedback.kernel_waits));
   out.add("portico_answered_packets_total", "Packets answered with RST or ICMP.", kCounter,
           static_cast<double>(feedback.answered));
   for (uint32_t i = 0; i < kDropReasonCount; ++i)

@@ -69,6 +69,21 @@ std::string choices_text(const json& choices, const Style& style) {
   return table.print(style, "    ");
 }
 
+// What went by the taps of ports that DPDK drives alone; nothing if nothing did.
+std::string host_path_text(const json& drops, const Style& style) {
+  const auto count = [&](const char* key) { return drops.value(key, uint64_t{0}); };
+  std::string text;
+  if (count("kernel_taken") != 0 || count("from_kernel") != 0)
+    text = fmt::format("by the taps: {} packets to the kernel, {} from it\n",
+                       format_count(count("kernel_taken")), format_count(count("from_kernel")));
+  if (count("kernel_waits") == 0) return text;
+  return text +
+         style.paint(Colour::warning,
+                     fmt::format("what the kernel sends waited {} times for a packet buffer; raise `mbufs`",
+                                 format_count(count("kernel_waits")))) +
+         "\n";
+}
+
 }  // namespace
 
 std::string explain_text(const json& explanation, const Style& style) {
@@ -115,6 +130,7 @@ std::string drops_text(const json& drops, bool all, const Style& style) {
                {drop.value("text", ""), Colour::faint}});
   }
   std::string out = any ? table.print(style) : "no packet was dropped\n";
+  out += host_path_text(drops, style);
   if (!drops.value("working", true)) {
     out += style.paint(Colour::bad, "! the dataplane does not work; these are its last counters") + "\n";
   }

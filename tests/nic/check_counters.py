@@ -60,6 +60,8 @@ def main(metrics_path, wire_path, answers, mode, workers):
     equal('packets of the port', value('portico_port_packets_total', direction='in'), sum(received))
     equal('packets sent by the port', value('portico_port_packets_total', direction='out'),
           value('portico_worker_packets_total', direction='out'))
+    equal('packets that the kernel took', value('portico_kernel_taken_packets_total'), value('portico_kernel_packets_total'))
+    equal('whether the kernel sent anything', value('portico_from_kernel_packets_total') > 0, True)
     for name in ('portico_port_errors_total', 'portico_port_missed_packets_total'):
         equal(name, value(name), 0)
     for labels, count in checks.metrics.get('portico_dropped_packets_total', []):

@@ -132,8 +132,9 @@ class FakeKernel : public HostDevice {
     for (uint32_t i = 0; i < count; ++i) got_.push_back(bytes_of(packets[i]));
     return count;
   }
-  uint32_t read(rte_mempool*, rte_mbuf** packets, uint32_t room) override {
+  Read read(rte_mempool*, rte_mbuf** packets, uint32_t room) override {
     const std::lock_guard lock(lock_);
+    if (has_no_buffers_) return {0, true};
     uint32_t count = 0;
     for (; count < room && !sends_.empty(); ++count) {
       packets[count] = mbuf_of(sends_.front());
@@ -141,7 +142,7 @@ class FakeKernel : public HostDevice {
     }
     eventfd_t ignored;
     if (sends_.empty()) eventfd_read(event_, &ignored);
-    return count;
+    return {count, false};
   }
   void set_link(bool up) override { link_ = up; }
   int fd() const override { return event_; }
@@ -156,6 +157,10 @@ class FakeKernel : public HostDevice {
     const std::lock_guard lock(lock_);
     is_down_ = down;
   }
+  void set_buffers(bool any) {
+    const std::lock_guard lock(lock_);
+    has_no_buffers_ = !any;
+  }
   std::vector<Bytes> got() {
     const std::lock_guard lock(lock_);
     return got_;
@@ -166,19 +171,24 @@ class FakeKernel : public HostDevice {
   std::mutex lock_;
   std::vector<Bytes> got_;
   std::deque<Bytes> sends_;
-  bool is_down_ = false;
+  bool is_down_ = false, has_no_buffers_ = false;
   std::atomic<int> link_{-1};
   const int event_ = eventfd(0, EFD_NONBLOCK);
 };
 
 template <typename Condition>
-bool becomes(Condition condition) {
-  const auto deadline = Clock::now() + kPatience;
+bool becomes_within(Clock::duration patience, Condition condition) {
+  const auto deadline = Clock::now() + patience;
   while (!condition()) {
     if (Clock::now() > deadline) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return true;
+}
+
+template <typename Condition>
+bool becomes(Condition condition) {
+  return becomes_within(kPatience, condition);
 }
 
 // One worker on one port, whose wire is two rings.
@@ -299,6 +309,35 @@ TEST_F(Appliance, AFloodForTheKernelIsCountedAndStopsNoService) {
   EXPECT_GT(full, 0u);
   host_->start();
   ASSERT_TRUE(becomes([&] { return kernel_->got().size() == 3000 - full; }));
+}
+
+// The descriptor stays readable all the time, which must not keep the thread from sleeping: fifty pauses of a
+// millisecond cannot take less, however slow the machine is.
+TEST_F(Appliance, WithoutBuffersTheKernelsFramesWaitAndAreCounted) {
+  kernel_->set_buffers(false);
+  start();
+  const auto waits = [this] { return host_->counters().waits.load(); };
+  EXPECT_FALSE(becomes_within(std::chrono::milliseconds(20), [&] { return waits() != 0; }))
+      << "an empty pool is nothing to count if the kernel sends nothing";
+  const auto began = Clock::now();
+  kernel_->send({other_frame(0x0806)});
+  ASSERT_TRUE(becomes([&] { return waits() >= 50; }));
+  EXPECT_GE(Clock::now() - began, std::chrono::milliseconds(49));
+  kernel_->set_buffers(true);
+  ASSERT_TRUE(becomes([&] { return left().size() == 1; }));
+  EXPECT_EQ(1u, host_->counters().from_kernel.load());
+  EXPECT_EQ(0u, host_->counters().lost.load());
+}
+
+// Nobody takes out of the worker's ring, whose room is below 2000.
+TEST_F(Appliance, FramesOfTheKernelsWithoutRoomAreCounted) {
+  host_->start();
+  kernel_->send(std::vector<Bytes>(2000, other_frame(0x0806)));
+  const HostCounters& counters = host_->counters();
+  ASSERT_TRUE(becomes([&] { return counters.from_kernel.load() + counters.lost.load() == 2000; }));
+  EXPECT_GT(counters.lost.load(), 0u);
+  worker_->start();
+  ASSERT_TRUE(becomes([&] { return left().size() == counters.from_kernel.load(); }));
 }
 
 TEST_F(Appliance, TheKernelsInterfaceFollowsTheLinkAndMayBeDown) {

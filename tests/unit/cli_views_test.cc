@@ -118,7 +118,15 @@ TEST(CliStatus, EmptyAnswerIsShown) {
 
 TEST(CliDrops, ShowsOnlyWhatWasDropped) {
   json drops = example("GET /v1/drops");
+  EXPECT_EQ(drops_text(drops, false, kPlain),
+            "no packet was dropped\nby the taps: 91,300 packets to the kernel, 88,120 from it\n");
+  for (const char* key : {"kernel_taken", "from_kernel"}) drops[key] = 0;
   EXPECT_EQ(drops_text(drops, false, kPlain), "no packet was dropped\n");
+  drops["kernel_waits"] = 1001;
+  EXPECT_EQ(
+      drops_text(drops, false, kPlain),
+      "no packet was dropped\nwhat the kernel sends waited 1,001 times for a packet buffer; raise `mbufs`\n");
+  drops["kernel_waits"] = 0;
   drops["drops"].push_back(
       {{"name", "unknown_flow"}, {"packets", 1234}, {"per_second", 14.2}, {"text", "a later packet"}});
   EXPECT_EQ(drops_text(drops, false, kPlain),

@@ -64,7 +64,8 @@ INSTANTIATE_TEST_SUITE_P(Records, CountersShown,
 TEST(CountersOfTheWhole, ThoseOfTheWholeDataplane) {
   const std::string metrics = source("control/api/metrics.cc");
   const std::string telemetry = source("dataplane/telemetry_commands.cc");
-  for (const char* field : {"drops", "to_kernel", "answered"}) {
+  for (const char* field :
+       {"drops", "to_kernel", "answered", "kernel_taken", "from_kernel", "kernel_waits"}) {
     EXPECT_TRUE(has_word(metrics, "feedback\\." + std::string(field))) << field;
     EXPECT_TRUE(has_word(telemetry, "feedback\\." + std::string(field))) << field;
   }
