@@ -21,7 +21,9 @@
   X(fragment, "an IP fragment; fragments are not forwarded: check the path's MTU")                           \
   X(ipv6_extension, "an IPv6 extension header chain that is too long or that TCP does not need")             \
   X(not_tcp, "not TCP and not an ICMP error, to a service's address; it should not have been steered here")  \
-  X(not_ours, "addressed to no service and no NAT address; steering is older than the table")                \
+  X(not_ours,                                                                                                \
+    "addressed to no service and no NAT address; usual on a port without steering (net_af_packet), "         \
+    "which sees the kernel's traffic, too; elsewhere steering is older than the table")                      \
   X(unknown_vlan,                                                                                            \
     "tagged for a VLAN that the kernel has no device for on this port; check the switch's trunk")            \
   X(access_denied, "the client is in no allowed prefix of the service; check `allow`")                       \

@@ -45,6 +45,7 @@ TableContent rich_content() {
   std::ranges::sort(c.access, {}, [](const auto& a) { return a.prefix; });
   c.routes.push_back({address("192.0.2.0"), 24, 1, kNone, 0, 0});
   std::ranges::sort(c.routes, {}, [](const auto& r) { return std::pair(r.prefix, r.length); });
+  c.vlans = {{0, 5}, {0, 9}};
   return c;
 }
 

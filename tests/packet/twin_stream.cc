@@ -126,6 +126,7 @@ void change_service(TableContent& c, std::mt19937& random) {
 
 TableContent twin_content() {
   TableContent c = usual_content();
+  c.vlans = {{0, 1}, {0, 2}, {0, 9}};
   c.settings.reset_rate = 200;
   c.ports.push_back(c.ports[0]);
   set_text(c.ports[1].name, "port1");
