@@ -93,7 +93,11 @@ void write_seeds(const std::filesystem::path& directory, const Ends& e) {
   }
   const Bytes reply = Tcp(e.vip, 443, e.client, 40000).ack(1).ip();
   icmp.add(icmp_error(e.client, e.vip, type, reply, reply.size()), kSecondWorker).write(path("icmp"));
-  Script().add(client(80).flags(kSynFlag).vlan(4).vlan(5)).add(client(443).ack(1)).write(path("odd"));
+  Script()
+      .add(client(80).flags(kSynFlag).vlan(4).vlan(5))
+      .add(client(80).flags(kSynFlag).vlan(5))
+      .add(client(443).ack(1))
+      .write(path("odd"));
   write_rarer_seeds(directory, e);
 }
 
