@@ -97,7 +97,10 @@ void change_way(TableContent& c, std::mt19937& random) {
 
 void change_service(TableContent& c, std::mt19937& random) {
   ServiceRecord& s = any_of(c.services, random);
-  switch (random() % 5) {
+  switch (random() % 6) {
+    case 5:
+      if (s.mode == static_cast<uint8_t>(Mode::nat)) s.proxy_protocol ^= 1;
+      break;
     case 4:  // its addresses are another's from now on
       for (ListenerRecord& l : c.listeners) {
         const ServiceRecord& other = any_of(c.services, random);
@@ -126,7 +129,7 @@ void change_service(TableContent& c, std::mt19937& random) {
 
 TableContent twin_content() {
   TableContent c = usual_content();
-  c.vlans = {{0, 1}, {0, 2}, {0, 9}};
+  c.vlans = {{0, 1}, {0, 2}, {0, 9}, {1, 1}, {1, 9}};
   c.settings.reset_rate = 200;
   c.ports.push_back(c.ports[0]);
   set_text(c.ports[1].name, "port1");

@@ -72,8 +72,9 @@ TEST(Adopt, DirectoryFields) {
   const auto directory = RefusalReason::bad_directory;
   const TableEditor good = TableEditor::publish(sample_content());
   for (const Case& c : std::vector<Case>{
-           {directory, "directory: block_count: 7", [](auto& t) { t.directory().block_count = 7; }},
-           {directory, "directory: block_count: 777",
+           {directory, "directory: block_count: 8",
+            [](auto& t) { t.directory().block_count = kFixedBlocks - 1; }},
+           {directory, "directory: block_count: 778",
             [](auto& t) { t.directory().block_count = kMaxBlocks + 1; }},
            {directory, "directory: block_count: 4294967295",
             [](auto& t) { t.directory().block_count = ~0u; }},
@@ -82,16 +83,16 @@ TEST(Adopt, DirectoryFields) {
            {directory, "directory: block 7 is not nat", [](auto& t) { t.ref(nat).id = 1; }},
            {directory, "directory: settings: not exactly one", [](auto& t) { t.ref(settings).count = 0; }},
            {directory, "directory: settings: not exactly one", [](auto& t) { t.ref(settings).count = 2; }},
-           {directory, "directory: block 8 is not the one record", [](auto& t) { t.ref(pool, 1).kind = 12; }},
-           {directory, "directory: block 8 is not the one record", [](auto& t) { t.ref(pool, 1).count = 2; }},
-           {directory, "directory: block 8 is not the one record",
+           {directory, "directory: block 9 is not the one record", [](auto& t) { t.ref(pool, 1).kind = 13; }},
+           {directory, "directory: block 9 is not the one record", [](auto& t) { t.ref(pool, 1).count = 2; }},
+           {directory, "directory: block 9 is not the one record",
             [](auto& t) { t.ref(pool, 1).id = kMaxPools; }},
-           {directory, "directory: block 9 is not the backends of pool 1",
+           {directory, "directory: block 10 is not the backends of pool 1",
             [](auto& t) { t.ref(backends, 1).id = 2; }},
-           {directory, "directory: block 11 is not the one record", [](auto& t) { t.ref(pool, 2).id = 1; }},
-           {directory, "directory: block 13 is not the one record", [](auto& t) { t.ref(lookup, 2).id = 3; }},
-           {directory, "directory: block 15 is not the backends",
-            [](auto& t) { t.directory().block_count = 15; }},
+           {directory, "directory: block 12 is not the one record", [](auto& t) { t.ref(pool, 2).id = 1; }},
+           {directory, "directory: block 14 is not the one record", [](auto& t) { t.ref(lookup, 2).id = 3; }},
+           {directory, "directory: block 16 is not the backends",
+            [](auto& t) { t.directory().block_count = kFixedBlocks + 7; }},
            {reference, "block ports: count: 17 is above 16", [](auto& t) { t.ref(ports).count = 17; }},
            {reference, "block lookup of pool 1: count:", [](auto& t) { t.ref(lookup, 1).count = ~0u; }},
            {reference, "block ports: size:", [](auto& t) { t.ref(ports).count = 1; }},
@@ -207,7 +208,7 @@ TEST(Adopt, RecreatedFileIsAnotherTable) {
   ASSERT_EQ(second.kind, Kind::adopted) << second.text;
   EXPECT_EQ(second.generation, 1u) << "generations start over";
   EXPECT_NE(second.epoch, first.epoch);
-  EXPECT_EQ(second.blocks_copied, 16u) << "nothing of another epoch is taken for the same";
+  EXPECT_EQ(second.blocks_copied, kFixedBlocks + 8) << "nothing of another epoch is taken for the same";
 }
 
 TEST(Adopt, GenerationsDoNotGoBackwards) {
