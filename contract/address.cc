@@ -9,6 +9,7 @@ namespace portico {
 
 std::optional<Address> Address::parse(std::string_view text) {
   const std::string copy(text);
+  if (copy.find('\0') != std::string::npos) return std::nullopt;  // inet_pton() would read only up to there
   in_addr v4;
   if (inet_pton(AF_INET, copy.c_str(), &v4) == 1) return from_v4(v4.s_addr);
   in6_addr v6;

@@ -21,6 +21,8 @@ TEST(Address, RefusesEverythingElse) {
   for (const char* text :
        {"", "192.0.2", "192.0.2.256", "192.0.2.1:80", "fe80::1%eth0", "host", "192.0.2.1/24"})
     EXPECT_FALSE(Address::parse(text)) << text;
+  EXPECT_FALSE(Address::parse({"192.0.2.1\0", 10})) << "ends with a null character";
+  EXPECT_FALSE(Address::parse({"2001:db8::1\0::1", 15})) << "holds a null character";
 }
 
 TEST(Prefix, ContainsItsOwnFamilyOnly) {

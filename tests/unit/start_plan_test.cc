@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 #include <stdexcept>
+#include <string_view>
 
 #include "dataplane/buffers.h"
 #include "dataplane/idle.h"
@@ -17,6 +18,7 @@
 namespace portico {
 namespace {
 
+using namespace std::string_view_literals;
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -230,7 +232,7 @@ TEST(ExplainParameters, AreCheckedOneByOne) {
     EXPECT_NE("", complaint) << wrong;
   }
   EXPECT_FALSE(parse_explain(std::string(100000, ','), complaint));
-  EXPECT_FALSE(parse_explain(std::string("198.18.0.1\0,1,203.0.113.10,443", 31), complaint));
+  EXPECT_FALSE(parse_explain("198.18.0.1\0,1,203.0.113.10,443"sv, complaint));
 }
 
 }  // namespace
