@@ -40,7 +40,7 @@ struct SweepHand {
 // it.
 template <typename F>
 struct FlowSet {
-  using Dsr = FlowTable<DsrEntry<F>>;
+  using Dsr = DsrFlows<F>;
   using Nat = NatFlows<F>;
   std::atomic<Dsr*> dsr{nullptr};
   std::atomic<Nat*> nat{nullptr};

@@ -43,7 +43,7 @@ void send_in(WorkerCore& core, Packet& p, uint16_t backend) {
 // Remembering it is what the rate of new flows limits. `old`: the flow in whose place it comes, or 0; a SYN
 // that is refused leaves that as it is.
 template <typename F>
-void open(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, Packet& p, uint32_t old = 0) {
+void open(WorkerCore& core, DsrFlows<F>& flows, Packet& p, uint32_t old = 0) {
   if (old == 0 && hand_over_moved(core, p)) return;
   const bool is_syn = (p.flags & (kSyn | kAck)) == kSyn;
   if (!is_syn) bump(core.counters.services[p.service].missed);

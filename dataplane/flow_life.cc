@@ -85,7 +85,7 @@ bool is_expired(const WorkerCore& core, const Entry& entry) {
 }
 
 template <typename F>
-uint32_t insert_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, const DsrEntry<F>& entry) {
+uint32_t insert_flow(WorkerCore& core, DsrFlows<F>& flows, const DsrEntry<F>& entry) {
   uint32_t reference = flows.allocate();
   if (reference == 0 && evict_any(core, flows, core.set<F>().dsr_victim)) reference = flows.allocate();
   if (reference == 0) return 0;
@@ -119,7 +119,7 @@ uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& en
 }
 
 template <typename F>
-void erase_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference) {
+void erase_flow(WorkerCore& core, DsrFlows<F>& flows, uint32_t reference) {
   const DsrEntry<F>& entry = flows[reference];
   uncount_flow(core, entry);
   flows.erase_key(hash_of_client_side(core, entry), reference);
@@ -148,7 +148,7 @@ FlowKeys keys_of(const WorkerCore& core, const NatEntry<F>& entry, uint32_t refe
 }
 
 template <typename F>
-std::optional<FlowLoss> index_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, const FlowKeys& keys) {
+std::optional<FlowLoss> index_flow(WorkerCore& core, DsrFlows<F>& flows, const FlowKeys& keys) {
   const DsrEntry<F>& entry = flows[keys.reference];
   if (find_client_side(flows, entry, keys) != 0) return FlowLoss::duplicate;
   if (!flows.insert_key(keys.client_side, keys.reference)) return FlowLoss::no_room;
@@ -174,16 +174,16 @@ std::optional<FlowLoss> index_flow(WorkerCore& core, NatFlows<F>& flows, const F
   return std::nullopt;
 }
 
-#define PORTICO_FOR_FAMILY(F)                                                                         \
-  template bool is_expired(const WorkerCore&, const DsrEntry<F>&);                                    \
-  template bool is_expired(const WorkerCore&, const NatEntry<F>&);                                    \
-  template uint32_t insert_flow(WorkerCore&, FlowTable<DsrEntry<F>>&, const DsrEntry<F>&);            \
-  template uint32_t insert_flow(WorkerCore&, NatFlows<F>&, const NatEntry<F>&);                       \
-  template void erase_flow(WorkerCore&, FlowTable<DsrEntry<F>>&, uint32_t);                           \
-  template void erase_flow(WorkerCore&, NatFlows<F>&, uint32_t);                                      \
-  template FlowKeys keys_of(const WorkerCore&, const DsrEntry<F>&, uint32_t);                         \
-  template FlowKeys keys_of(const WorkerCore&, const NatEntry<F>&, uint32_t);                         \
-  template std::optional<FlowLoss> index_flow(WorkerCore&, FlowTable<DsrEntry<F>>&, const FlowKeys&); \
+#define PORTICO_FOR_FAMILY(F)                                                              \
+  template bool is_expired(const WorkerCore&, const DsrEntry<F>&);                         \
+  template bool is_expired(const WorkerCore&, const NatEntry<F>&);                         \
+  template uint32_t insert_flow(WorkerCore&, DsrFlows<F>&, const DsrEntry<F>&);            \
+  template uint32_t insert_flow(WorkerCore&, NatFlows<F>&, const NatEntry<F>&);            \
+  template void erase_flow(WorkerCore&, DsrFlows<F>&, uint32_t);                           \
+  template void erase_flow(WorkerCore&, NatFlows<F>&, uint32_t);                           \
+  template FlowKeys keys_of(const WorkerCore&, const DsrEntry<F>&, uint32_t);              \
+  template FlowKeys keys_of(const WorkerCore&, const NatEntry<F>&, uint32_t);              \
+  template std::optional<FlowLoss> index_flow(WorkerCore&, DsrFlows<F>&, const FlowKeys&); \
   template std::optional<FlowLoss> index_flow(WorkerCore&, NatFlows<F>&, const FlowKeys&);
 PORTICO_FOR_FAMILY(V4)
 PORTICO_FOR_FAMILY(V6)

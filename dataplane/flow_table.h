@@ -119,4 +119,8 @@ class FlowTable {
   FlowIndex index_;
 };
 
+// The flows that go by DSR of one family; those by NAT need a second key: nat_flows.h.
+template <typename F>
+using DsrFlows = FlowTable<DsrEntry<F>>;
+
 }  // namespace portico

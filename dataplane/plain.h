@@ -156,7 +156,7 @@ class PlainPath {
   }
 
   WorkerCore& core_;
-  FlowTable<DsrEntry<F>>* const dsr_;
+  DsrFlows<F>* const dsr_;
   NatFlows<F>* const nat_;
   const PlainWay<typename F::Ip>* const ways_;
   const TableNextHop* const hops_;

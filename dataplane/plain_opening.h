@@ -177,7 +177,7 @@ class PlainOpening {
   WorkerCore& core_;
   const Table& table_;
   const PlainWay<F::Ip>* const ways_;
-  FlowTable<DsrEntry<F>>* const dsr_;
+  DsrFlows<F>* const dsr_;
   NatFlows<F>* const nat_;
 };
 

@@ -190,7 +190,7 @@ bool answer_with_reset(WorkerCore& core, Packet& p, DropReason reason) {
 }
 
 template <typename F>
-ResetOutcome reset_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference) {
+ResetOutcome reset_flow(WorkerCore& core, DsrFlows<F>& flows, uint32_t reference) {
   DsrEntry<F>& e = flows[reference];
   if (!is_way_known<F>(core, e.client)) return ResetOutcome::no_way;
   if (!core.sweep_resets.take(core.cycles, core.table->settings().reset_rate)) return ResetOutcome::put_off;
@@ -216,7 +216,7 @@ ResetOutcome reset_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference
 }
 
 template <typename F>
-void bury(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference) {
+void bury(WorkerCore& core, DsrFlows<F>& flows, uint32_t reference) {
   DsrEntry<F>& e = flows[reference];
   if (e.vitals.state() != FlowState::dead) mark_dead(core, e);
 }
@@ -232,12 +232,12 @@ void bury(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
 
 template void reset_backend(WorkerCore&, const NatEntry<V4>&);
 template void reset_backend(WorkerCore&, const NatEntry<V6>&);
-template ResetOutcome reset_flow(WorkerCore&, FlowTable<DsrEntry<V4>>&, uint32_t);
-template ResetOutcome reset_flow(WorkerCore&, FlowTable<DsrEntry<V6>>&, uint32_t);
+template ResetOutcome reset_flow(WorkerCore&, DsrFlows<V4>&, uint32_t);
+template ResetOutcome reset_flow(WorkerCore&, DsrFlows<V6>&, uint32_t);
 template ResetOutcome reset_flow(WorkerCore&, NatFlows<V4>&, uint32_t);
 template ResetOutcome reset_flow(WorkerCore&, NatFlows<V6>&, uint32_t);
-template void bury(WorkerCore&, FlowTable<DsrEntry<V4>>&, uint32_t);
-template void bury(WorkerCore&, FlowTable<DsrEntry<V6>>&, uint32_t);
+template void bury(WorkerCore&, DsrFlows<V4>&, uint32_t);
+template void bury(WorkerCore&, DsrFlows<V6>&, uint32_t);
 template void bury(WorkerCore&, NatFlows<V4>&, uint32_t);
 template void bury(WorkerCore&, NatFlows<V6>&, uint32_t);
 

@@ -64,11 +64,11 @@ uint64_t client_hash_of(const WorkerCore& core, const typename F::Ip& client, ui
 // Puts a filled-in entry into the table; makes room by evicting probationary and closed flows, never an
 // established one. Returns its reference, or 0.
 template <typename F>
-uint32_t insert_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, const DsrEntry<F>& entry);
+uint32_t insert_flow(WorkerCore& core, DsrFlows<F>& flows, const DsrEntry<F>& entry);
 template <typename F>
 uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& entry);
 template <typename F>
-void erase_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference);
+void erase_flow(WorkerCore& core, DsrFlows<F>& flows, uint32_t reference);
 template <typename F>
 void erase_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
 // The hashes of a flow's keys; backend_side is not used in dsr.
@@ -83,7 +83,7 @@ FlowKeys keys_of(const WorkerCore& core, const NatEntry<F>& entry, uint32_t refe
 // Makes a whole entry that stands in the table a flow: indexes and counts it. Half-open ones are not listed.
 // Says why not; then the entry is to be released.
 template <typename F>
-std::optional<FlowLoss> index_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, const FlowKeys& keys);
+std::optional<FlowLoss> index_flow(WorkerCore& core, DsrFlows<F>& flows, const FlowKeys& keys);
 template <typename F>
 std::optional<FlowLoss> index_flow(WorkerCore& core, NatFlows<F>& flows, const FlowKeys& keys);
 // Whether the flow has been silent for longer than its state allows.
@@ -105,13 +105,13 @@ enum class ResetOutcome : uint8_t {
 };
 // Resets the client, in nat the backend as well, and marks the flow dead; it is alive before.
 template <typename F>
-ResetOutcome reset_flow(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference);
+ResetOutcome reset_flow(WorkerCore& core, DsrFlows<F>& flows, uint32_t reference);
 template <typename F>
 ResetOutcome reset_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
 // Marks a flow dead whose client has just been answered with RST; in nat its backend is reset, if it was
 // alive.
 template <typename F>
-void bury(WorkerCore& core, FlowTable<DsrEntry<F>>& flows, uint32_t reference);
+void bury(WorkerCore& core, DsrFlows<F>& flows, uint32_t reference);
 template <typename F>
 void bury(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
 

@@ -61,7 +61,7 @@ SteerMap::Failure SteerMap::put(const SteerKey& key, uint32_t value) {
 
 SteerMap::Failure SteerMap::put_all(const SteerEntries& wanted) {
   for (const auto& [key, value] : wanted) {
-    if (const auto failure = put(key, value)) return failure;
+    if (auto failure = put(key, value)) return failure;
   }
   return std::nullopt;
 }

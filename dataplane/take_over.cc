@@ -60,7 +60,7 @@ void count_loss(WorkerCore& core, FlowLoss loss) {
 using HalfOpen = std::vector<uint32_t>;
 
 template <typename F>
-void note_half_open(FlowTable<DsrEntry<F>>&, uint32_t, HalfOpen&) {}
+void note_half_open(DsrFlows<F>&, uint32_t, HalfOpen&) {}
 template <typename F>
 void note_half_open(NatFlows<F>& flows, uint32_t reference, HalfOpen& half_open) {
   if (!flows[reference].is_half_open) return;
@@ -70,7 +70,7 @@ void note_half_open(NatFlows<F>& flows, uint32_t reference, HalfOpen& half_open)
 
 // Lists them in the order of their age, as they were.
 template <typename F>
-void link_half_open_flows(WorkerCore&, FlowTable<DsrEntry<F>>&, HalfOpen&) {}
+void link_half_open_flows(WorkerCore&, DsrFlows<F>&, HalfOpen&) {}
 template <typename F>
 void link_half_open_flows(WorkerCore& core, NatFlows<F>& flows, HalfOpen& half_open) {
   const auto silence = [&](uint32_t r) { return ticks_since(core.now, flows[r].vitals.seen()); };
@@ -184,15 +184,17 @@ std::unique_ptr<Flows> open_flows(WorkerCore& core, FlowKind kind) {
   return flows;
 }
 
-#define PORTICO_FOR_FAMILY(F)                                                          \
-  template std::optional<FlowLoss> objection_to(const WorkerCore&, const DsrEntry<F>&, \
-                                                const std::bitset<kMaxBackends>&);     \
-  template std::optional<FlowLoss> objection_to(const WorkerCore&, const NatEntry<F>&, \
-                                                const std::bitset<kMaxBackends>&);     \
-  template std::unique_ptr<FlowTable<DsrEntry<F>>> open_flows(WorkerCore&, FlowKind);  \
-  template std::unique_ptr<NatFlows<F>> open_flows(WorkerCore&, FlowKind);
-PORTICO_FOR_FAMILY(V4)
-PORTICO_FOR_FAMILY(V6)
-#undef PORTICO_FOR_FAMILY
+template std::optional<FlowLoss> objection_to(const WorkerCore&, const DsrEntry<V4>&,
+                                              const std::bitset<kMaxBackends>&);
+template std::optional<FlowLoss> objection_to(const WorkerCore&, const NatEntry<V4>&,
+                                              const std::bitset<kMaxBackends>&);
+template std::optional<FlowLoss> objection_to(const WorkerCore&, const DsrEntry<V6>&,
+                                              const std::bitset<kMaxBackends>&);
+template std::optional<FlowLoss> objection_to(const WorkerCore&, const NatEntry<V6>&,
+                                              const std::bitset<kMaxBackends>&);
+template std::unique_ptr<DsrFlows<V4>> open_flows(WorkerCore&, FlowKind);
+template std::unique_ptr<NatFlows<V4>> open_flows(WorkerCore&, FlowKind);
+template std::unique_ptr<DsrFlows<V6>> open_flows(WorkerCore&, FlowKind);
+template std::unique_ptr<NatFlows<V6>> open_flows(WorkerCore&, FlowKind);
 
 }  // namespace portico

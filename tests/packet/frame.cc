@@ -41,7 +41,7 @@ Bytes pseudo_header(const Address& source, const Address& destination, size_t si
   return out;
 }
 
-uint16_t checksum(Bytes bytes) {
+uint16_t checksum(const Bytes& bytes) {
   return static_cast<uint16_t>(~internet_sum(bytes));
 }
 

@@ -60,7 +60,7 @@ void set_disposition(TableContent& content, uint16_t backend, BackendDisposition
 
 // A NAT connection after its handshake; returns the SYN as the backend saw it.
 Seen open_nat(Rig& rig, uint16_t port = 40000) {
-  const Seen in = rig.send_one(client(kNat, port).flags(kSynFlag).seq(1000));
+  Seen in = rig.send_one(client(kNat, port).flags(kSynFlag).seq(1000));
   rig.send_one(reply_to(in).flags(kSynFlag).seq(5000).ack(1001));
   rig.send_one(client(kNat, port).seq(1001).ack(5001));
   return in;

@@ -66,7 +66,7 @@ class RingNic {
     const rte_eth_conf conf{};
     const auto count = static_cast<uint16_t>(queues);
     EXPECT_EQ(0, rte_eth_dev_configure(id_, count, count, &conf));
-    for (uint16_t i = 0; i < queues; ++i) {
+    for (uint16_t i = 0; i < count; ++i) {
       EXPECT_EQ(0, rte_eth_rx_queue_setup(id_, i, kRingSize, 0, nullptr, packet_pool()));
       EXPECT_EQ(0, rte_eth_tx_queue_setup(id_, i, kRingSize, 0, nullptr));
     }

@@ -31,7 +31,7 @@ Tcp client(uint16_t service_port, uint16_t port = 40000) {
 
 // A NAT connection after its handshake and a request; returns the SYN as the backend saw it.
 Seen open_nat(Rig& rig, uint16_t port = 40000, const char* from = kClient4, const char* vip = kVip4) {
-  const Seen in = rig.send_one(Tcp(from, port, vip, kNat).flags(kSynFlag).seq(kClientIsn));
+  Seen in = rig.send_one(Tcp(from, port, vip, kNat).flags(kSynFlag).seq(kClientIsn));
   const auto backend = [&] { return Tcp(in.destination, in.destination_port, in.source, in.source_port); };
   rig.send_one(backend().flags(kSynFlag).seq(kServerIsn).ack(kClientIsn + 1));
   rig.send_one(Tcp(from, port, vip, kNat).seq(kClientIsn + 1).ack(kServerIsn + 1));

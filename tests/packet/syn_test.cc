@@ -28,7 +28,7 @@ TableContent content_to(uint16_t backend) {
 
 // A connection to backend 1 that is beyond its probation; returns its SYN as the backend saw it.
 Seen open(Rig& rig, uint16_t service, uint16_t port = 40000) {
-  const Seen in = rig.send_one(client(service, port).flags(kSynFlag).seq(kIsn));
+  Seen in = rig.send_one(client(service, port).flags(kSynFlag).seq(kIsn));
   if (service == kNat) rig.send(reply_to(in).flags(kSynFlag).seq(kServerIsn).ack(kIsn + 1));
   rig.advance_ms(600);
   rig.send(client(service, port).seq(kIsn + 1).ack(kServerIsn + 1));

@@ -4,7 +4,10 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstring>
+#include <span>
 #include <stdexcept>
 
 #include "dataplane/core.h"
@@ -102,7 +105,7 @@ std::string difference_of(const WorkerCounters& a, const WorkerCounters& b, uint
 }
 
 template <typename F>
-std::string find_by_keys(WorkerCore& core, const FlowTable<DsrEntry<F>>& flows, uint32_t reference) {
+std::string find_by_keys(WorkerCore& core, const DsrFlows<F>& flows, uint32_t reference) {
   const DsrEntry<F>& e = flows[reference];
   const auto is_it = [&](const DsrEntry<F>& other) { return &other == &e; };
   const uint64_t hash = F::hash(core.flow_key, e.client, e.client_port, e.vip, e.vip_port);
@@ -127,7 +130,7 @@ std::string difference_of(WorkerCore& core_b, const Flows* a, const Flows* b) {
     return std::to_string(a->size()) + " and " + std::to_string(b->size());
   for (uint32_t r = 1; r <= a->highest(); ++r) {
     const auto &x = (*a)[r], &y = (*b)[r];
-    if (std::memcmp(&x, &y, sizeof x) != 0)
+    if (!std::ranges::equal(std::as_bytes(std::span(&x, 1)), std::as_bytes(std::span(&y, 1))))
       return std::to_string(r) + ", states " + std::to_string(static_cast<int>(x.vitals.state())) + " and " +
              std::to_string(static_cast<int>(y.vitals.state()));
     if (!b->is_live(r)) continue;
@@ -150,7 +153,7 @@ std::string nat_difference(const NatFlows<F>* a, const NatFlows<F>* b) {
 template <typename F>
 std::string flow_difference(WorkerCore& a, WorkerCore& b) {
   const auto *const nat_a = a.set<F>().nat.load(), *const nat_b = b.set<F>().nat.load();
-  std::string found = difference_of<FlowTable<DsrEntry<F>>>(b, a.set<F>().dsr.load(), b.set<F>().dsr.load());
+  std::string found = difference_of<DsrFlows<F>>(b, a.set<F>().dsr.load(), b.set<F>().dsr.load());
   if (!found.empty()) return "dsr flow " + found;
   found = difference_of<NatFlows<F>>(b, nat_a, nat_b);
   return found.empty() ? nat_difference<F>(nat_a, nat_b) : "nat flow " + found;

@@ -75,7 +75,7 @@ int main(int argc, char** argv) {
   const int count = std::atoi(argv[4]);
   boost::asio::co_spawn(
       io, [&] { return run(io, request, bare, count, results); },
-      [](std::exception_ptr error) {
+      [](const std::exception_ptr& error) {
         if (error) std::rethrow_exception(error);
       });
   io.run();

@@ -124,7 +124,7 @@ TEST_F(BuilderTest, MovesSlotsWithHealthAndKeepsTheLastOnes) {
   const auto second = ids_.backend("portals", config.pools[0].backends[1]);
   EXPECT_EQ(builder_.share(ids_.pool("portals"), first), 0) << "nothing was built yet";
   const auto half = static_cast<double>(slots(build(config), first));
-  EXPECT_NEAR(half, 4099 / 2, 1);
+  EXPECT_NEAR(half, 4099 / 2.0, 1);
   EXPECT_EQ(builder_.share(ids_.pool("portals"), first), half / 4099);
   EXPECT_EQ(builder_.share(kNone, first), 0) << "another pool";
   health_[{"portals", "portal-1"}] = {.known = true, .refused_ports = {80}, .down_since_ns = 1};
@@ -157,7 +157,7 @@ TEST_F(BuilderTest, KeepsAllThatFailTogether) {
   now_ns_ += 3'000'000;
   health_[{"portals", "portal-2"}] = down;
   const auto first = ids_.backend("portals", config.pools[0].backends[0]);
-  EXPECT_NEAR(static_cast<double>(slots(build(config), first)), 4099 / 2, 1);
+  EXPECT_NEAR(static_cast<double>(slots(build(config), first)), 4099 / 2.0, 1);
   EXPECT_EQ(builder_.decision(ids_.pool("portals"))->state, PoolState::kept_last);
 }
 

@@ -249,24 +249,21 @@ pools: {"1": {backends: {"NULL": 192.0.2.21}, checks: {"no": 80}}}
 }
 
 TEST(Config, LargestConfigurationOfTheContractIsRead) {
-  std::string text = "version: 1\ndataplane: {ports: [e0]}\nservices:\n";
+  std::ostringstream text;
+  text << "version: 1\ndataplane: {ports: [e0]}\nservices:\n";
   for (int i = 0; i < 1024; ++i) {
-    const std::string n = std::to_string(i), low = std::to_string(i % 250 + 1),
-                      high = std::to_string(i / 250);
-    text += "  s" + n + ": {listen: 198.18." + high + "." + low + ":80, pool: p" + std::to_string(i % 256) +
-            ", mode: dsr-l2, allow: [";
-    for (int j = 0; j < 128; ++j) text += "10." + std::to_string(j) + "." + low + ".0/24, ";
-    text += "]}\n";
+    const int low = i % 250 + 1, high = i / 250;
+    text << "  s" << i << ": {listen: 198.18." << high << "." << low << ":80, pool: p" << i % 256
+         << ", mode: dsr-l2, allow: [";
+    for (int j = 0; j < 128; ++j) text << "10." << j << "." << low << ".0/24, ";
+    text << "]}\n";
   }
-  text += "pools:\n";
+  text << "pools:\n";
   for (int i = 0; i < 256; ++i) {
-    text += "  p" + std::to_string(i) + ":\n    backends:\n";
-    for (int j = 1; j <= 16; ++j) {
-      const std::string n = std::to_string(j);
-      text += "      b" + n + ": 198.19." + std::to_string(i) + "." + n + "\n";
-    }
+    text << "  p" << i << ":\n    backends:\n";
+    for (int j = 1; j <= 16; ++j) text << "      b" << j << ": 198.19." << i << "." << j << "\n";
   }
-  const Config config = parse_good(text);
+  const Config config = parse_good(text.str());
   EXPECT_EQ(config.services.size(), kMaxServices);
   EXPECT_EQ(config.services.back().allow.size() * config.services.size(), kMaxAccessPrefixes);
   EXPECT_EQ(config.pools.size(), kMaxPools);

@@ -27,7 +27,7 @@ uint64_t hash_of(uint32_t client) {
   return V4::hash(kKey, client, 0, 0, 0);
 }
 
-uint32_t find(const FlowTable<DsrEntry<V4>>& table, uint32_t client) {
+uint32_t find(const DsrFlows<V4>& table, uint32_t client) {
   const uint64_t hash = hash_of(client);
   const uint32_t candidate = table.index().candidate(hash);
 #if defined(__x86_64__)
@@ -40,17 +40,17 @@ uint32_t find(const FlowTable<DsrEntry<V4>>& table, uint32_t client) {
 
 TEST(FlowTable, BytesPerFlow) {
   std::printf("bytes per flow, index included: dsr v4 %u, v6 %u; nat v4 %u, v6 %u\n",
-              FlowTable<DsrEntry<V4>>::kBytesPerFlow, FlowTable<DsrEntry<V6>>::kBytesPerFlow,
+              DsrFlows<V4>::kBytesPerFlow, DsrFlows<V6>::kBytesPerFlow,
               FlowTable<NatEntry<V4>>::kBytesPerFlow, FlowTable<NatEntry<V6>>::kBytesPerFlow);
-  EXPECT_LE(FlowTable<DsrEntry<V4>>::kBytesPerFlow, 32u);
-  EXPECT_LE(FlowTable<DsrEntry<V6>>::kBytesPerFlow, 64u);
+  EXPECT_LE(DsrFlows<V4>::kBytesPerFlow, 32u);
+  EXPECT_LE(DsrFlows<V6>::kBytesPerFlow, 64u);
   EXPECT_LE(FlowTable<NatEntry<V4>>::kBytesPerFlow, 80u);
   EXPECT_LE(FlowTable<NatEntry<V6>>::kBytesPerFlow, 160u);
 }
 
 TEST(FlowTable, HoldsItsWholeCapacity) {
   constexpr uint32_t kFlows = 100000;
-  FlowTable<DsrEntry<V4>> table(kFlows, false, -1);
+  DsrFlows<V4> table(kFlows, false, -1);
   for (uint32_t i = 1; i <= kFlows; ++i) {
     const uint32_t r = table.allocate();
     ASSERT_NE(r, 0u);
@@ -65,7 +65,7 @@ TEST(FlowTable, HoldsItsWholeCapacity) {
 // Keys that find their first bucket nearly full are found in their second, and taken out of it again.
 TEST(FlowTable, ForgetsAllOfAFullTable) {
   constexpr uint32_t kFlows = 20000;
-  FlowTable<DsrEntry<V4>> table(kFlows, false, -1);
+  DsrFlows<V4> table(kFlows, false, -1);
   for (uint32_t round = 0; round < 3; ++round) {
     for (uint32_t i = 1; i <= kFlows; ++i) {
       const uint32_t r = table.allocate();
@@ -116,7 +116,7 @@ TEST(Checksum, AgedHeaderHasTheRightOne) {
 }
 
 TEST(FlowTable, AgreesWithAMapUnderRandomUse) {
-  FlowTable<DsrEntry<V4>> table(500, false, -1);
+  DsrFlows<V4> table(500, false, -1);
   std::unordered_map<uint32_t, uint32_t> model;
   std::mt19937 random(7);
   for (int step = 0; step < 100000; ++step) {

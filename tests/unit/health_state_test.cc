@@ -153,8 +153,8 @@ TEST(HealthSnapshotText, RefusesWhatIsNone) {
   EXPECT_TRUE(parse_health_snapshot(good));
   for (const char* text : {"", "{}", "[]", "nonsense", R"({"format":2,"checks":[],"backends":[]})",
                            R"({"format":1,"checks":[{}],"backends":[]})", R"({"format":1,"checks":3})",
-                           R"({"format":1,"checks":[],"backends":[{"pool":"p","backend":"b","state":9,)"
-                           R"("since_realtime_ns":0}]})"})
+                           (R"({"format":1,"checks":[],"backends":[{"pool":"p","backend":"b","state":9,)"
+                            R"("since_realtime_ns":0}]})")})
     EXPECT_FALSE(parse_health_snapshot(text)) << text;
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <utility>
 
 namespace portico {
 namespace {
@@ -14,7 +15,7 @@ FlowReport report(uint64_t generation, uint64_t heartbeat_ns, std::set<uint16_t>
   return {.dataplane_alive = true,
           .adopted_generation = generation,
           .heartbeat_ns = heartbeat_ns,
-          .flows = [busy](uint16_t id) { return busy.contains(id) ? 1 : 0; }};
+          .flows = [busy = std::move(busy)](uint16_t id) { return busy.contains(id) ? 1 : 0; }};
 }
 FlowReport dead() {
   return {.dataplane_alive = false, .flows = [](uint16_t) { return 1; }};

@@ -25,7 +25,7 @@ class Machine {
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
-  Placement place(PlacementRequest request) const { return place_workers(topology_, request); }
+  Placement place(const PlacementRequest& request) const { return place_workers(topology_, request); }
   hwloc_topology_t topology() const { return topology_; }
 
  private:

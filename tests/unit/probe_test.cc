@@ -28,11 +28,11 @@ void run_until(fake::asio::io_context& io, Done done) {
   ASSERT_TRUE(done()) << "nothing happened for ten seconds";
 }
 
-ProbeResult run_probe(fake::asio::io_context& io, Prober& prober, ProbeRequest request) {
+ProbeResult run_probe(fake::asio::io_context& io, Prober& prober, const ProbeRequest& request) {
   std::optional<ProbeResult> result;
   fake::asio::co_spawn(
       io, [&]() { return prober.probe(request); },
-      [&](std::exception_ptr, ProbeResult found) { result = std::move(found); });
+      [&](const std::exception_ptr&, ProbeResult found) { result = std::move(found); });
   run_until(io, [&] { return result.has_value(); });
   return result.value_or(ProbeResult{});
 }
@@ -76,7 +76,7 @@ class Probe : public testing::Test {
 
 // A server that greets, reads the login, answers it and waits for the end; what it read goes to `seen`.
 fake::Script greets_and_answers(std::string answer, std::vector<std::string>* seen = nullptr) {
-  return [answer, seen](PeerPtr peer) -> awaitable<void> {
+  return [answer = std::move(answer), seen](PeerPtr peer) -> awaitable<void> {
     co_await peer->send(fake::packet(0, fake::greeting_payload()));
     std::string login = co_await peer->receive_packet();
     if (seen) seen->push_back(login);
@@ -87,7 +87,7 @@ fake::Script greets_and_answers(std::string answer, std::vector<std::string>* se
 }
 
 fake::Script sends(std::string bytes) {
-  return [bytes](PeerPtr peer) -> awaitable<void> {
+  return [bytes = std::move(bytes)](PeerPtr peer) -> awaitable<void> {
     co_await peer->send(bytes);
     co_await peer->wait_for_end();
   };
