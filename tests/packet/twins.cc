@@ -247,6 +247,7 @@ void Twins::process(const std::vector<Given>& burst, bool were_handed_over, cons
                     uint64_t now) {
   for (auto& worker : workers_) {
     std::vector<rte_mbuf*> mbufs;
+    mbufs.reserve(burst.size());
     for (const Given& given : burst) mbufs.push_back(mbuf_of(given));
     const auto n = static_cast<uint32_t>(mbufs.size());
     were_handed_over ? worker->process_handed_over(mbufs.data(), n, table, now)
