@@ -154,8 +154,8 @@ void Addresses::place(Run& run, const Address& address) {
                       " to " + name_of(ifindex) + ", where it belongs");
 }
 
-Addresses::Failure Addresses::apply(std::span<const Address> desired,
-                                    std::span<const std::string> interfaces) {
+Addresses::Failure Addresses::apply(std::span<const Address> desired, std::span<const std::string> interfaces,
+                                    std::span<const std::string> vlan_devices) {
   mended_.clear();
   unconnected_.clear();
   auto socket = NetlinkSocket::open(0);
@@ -167,6 +167,9 @@ Addresses::Failure Addresses::apply(std::span<const Address> desired,
     if (ifindex == 0)
       run.note("there is no interface '" + name + "' for VIP and NAT addresses: see 'ip link'");
   }
+  for (const std::string& name : vlan_devices)
+    if (const unsigned ifindex = if_nametoindex(name.c_str()); ifindex != 0)
+      run.ports.push_back(static_cast<int>(ifindex));
   if (const int error = read_host_addresses(*socket, run.known); error != 0)
     return cannot("read addresses", error);
 

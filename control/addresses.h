@@ -24,13 +24,14 @@ class Addresses {
   explicit Addresses(const std::string& instance);
 
   // Makes the installed addresses equal to `desired`: /32 and /128, no duplicate address detection, no prefix
-  // route, never chosen as a source address (IPv6: deprecated). Each goes to the interface of `interfaces`
-  // with the longest connected network that contains it, else it stays on the one where it is or was last,
-  // else it goes to the first one. One of ours on another interface is moved: first there, then no longer
-  // here. What the administrator installed is left alone. New and moved ones are announced (gratuitous ARP,
-  // unsolicited neighbour advertisement). Goes on after a failure and returns the first. Cheap if nothing is
-  // to do.
-  Failure apply(std::span<const Address> desired, std::span<const std::string> interfaces);
+  // route, never chosen as a source address (IPv6: deprecated). Each goes to the interface of `interfaces`,
+  // or the one of `vlan_devices` on them, with the longest connected network that contains it, else it stays
+  // on the one where it is or was last, else it goes to the first one. One of ours on another interface is
+  // moved: first there, then no longer here. What the administrator installed is left alone. New and moved
+  // ones are announced (gratuitous ARP, unsolicited neighbour advertisement). Goes on after a failure and
+  // returns the first; a VLAN device that is gone is none. Cheap if nothing is to do.
+  Failure apply(std::span<const Address> desired, std::span<const std::string> interfaces,
+                std::span<const std::string> vlan_devices = {});
 
   // What the last apply() mended, for the log: addresses that were moved, and those that had vanished since
   // the apply() before.

@@ -309,6 +309,15 @@ std::set<uint16_t> Neighbours::vlans(const std::string& interface) const {
   return vlans;
 }
 
+std::vector<std::string> Neighbours::vlan_devices(const std::string& interface) const {
+  std::vector<std::string> names;
+  const auto below = link(interface);
+  if (!below) return names;
+  for (const auto& [ifindex, link] : cache_->kernel.links)
+    if (link.lower == below->ifindex) names.push_back(link.name);
+  return names;
+}
+
 std::optional<NextHop> Neighbours::next_hop(const Address& destination) const {
   return cache_->next_hop(destination);
 }

@@ -83,6 +83,9 @@ class Neighbours {
   // The VLANs that the kernel takes frames of on `interface`: those it has 802.1Q devices for.
   std::set<uint16_t> vlans(const std::string& interface) const;
 
+  // The names of those devices.
+  std::vector<std::string> vlan_devices(const std::string& interface) const;
+
   // The way to `destination` by the main table: longest prefix, then lowest metric, then the first usable hop
   // of several. nullopt: no route (or one that forbids it), or the interface is gone.
   std::optional<NextHop> next_hop(const Address& destination) const;

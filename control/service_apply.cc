@@ -125,7 +125,11 @@ std::optional<std::string> Service::Impl::install(const Config& next, const Conf
   if (auto error = ensure_taps(next)) return error;
   if (guard->was_mended())
     spdlog::warn("put back the guard {}: somebody had changed its rules", guard->table());
-  auto error = addresses->apply(addresses_of(next), interfaces_of(next));
+  const auto ports = interfaces_of(next);
+  std::vector<std::string> vlan_devices;
+  for (const auto& port : ports)
+    for (auto& name : neighbours->vlan_devices(port)) vlan_devices.push_back(std::move(name));
+  auto error = addresses->apply(addresses_of(next), ports, vlan_devices);
   note_host();
   if (error) return error;
   return before ? guard->apply(listeners, nat) : std::nullopt;
@@ -136,9 +140,11 @@ void Service::Impl::note_host() {
   for (const auto& text : addresses->mended()) spdlog::warn("{}", text);
   std::vector<std::string> warnings;
   for (const Address& address : addresses->unconnected())
-    warnings.push_back("address " + to_string(address) +
-                       " is in no connected network of dataplane.ports: only what is routed here reaches it; "
-                       "see `ip addr`");
+    warnings.push_back(
+        "address " + to_string(address) +
+        " is in no connected network of dataplane.ports or a VLAN device on them: only what is "
+        "routed here reaches it; "
+        "see `ip addr`");
   for (const auto& text : warnings)
     if (std::find(placement_warnings.begin(), placement_warnings.end(), text) == placement_warnings.end())
       spdlog::warn("{}", text);

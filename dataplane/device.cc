@@ -9,10 +9,15 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <stdexcept>
+#include <string_view>
+#include <vector>
 
 #include "contract/run_dir.h"
 
@@ -31,6 +36,67 @@ bool interface_ioctl(unsigned long request, const std::string& interface, ifreq&
   const FileHandle socket_handle(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   std::memcpy(ask.ifr_name, interface.c_str(), interface.size() + 1);
   return socket_handle.is_open() && ioctl(socket_handle.fd(), request, &ask) == 0;
+}
+
+// The kernel's names of the features by which a NIC takes out tags of 802.1Q and of 802.1ad. `ethtool -k`
+// calls the first one rx-vlan-offload.
+constexpr std::array<std::string_view, 2> kTakesTags = {"rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"};
+
+// A structure of <linux/ethtool.h> that ends in an array whose length is known at run time only.
+template <typename Head>
+class EthtoolBlock {
+ public:
+  EthtoolBlock(uint32_t command, size_t tail_bytes) : words_((sizeof(Head) + tail_bytes + 7) / 8) {
+    head()->cmd = command;
+  }
+  Head* head() { return reinterpret_cast<Head*>(words_.data()); }
+  bool exchange(const std::string& interface) {
+    ifreq ask{};
+    ask.ifr_data = reinterpret_cast<char*>(words_.data());
+    return interface_ioctl(SIOCETHTOOL, interface, ask);
+  }
+
+ private:
+  std::vector<uint64_t> words_;
+};
+
+// The features' names in the order of their bits; empty if the kernel does not tell.
+std::vector<std::string> feature_names(const std::string& interface) {
+  EthtoolBlock<ethtool_sset_info> sizes(ETHTOOL_GSSET_INFO, sizeof(uint32_t));
+  sizes.head()->sset_mask = uint64_t{1} << ETH_SS_FEATURES;
+  if (!sizes.exchange(interface) || sizes.head()->sset_mask == 0) return {};
+  const uint32_t count = sizes.head()->data[0];
+  EthtoolBlock<ethtool_gstrings> strings(ETHTOOL_GSTRINGS, size_t{count} * ETH_GSTRING_LEN);
+  strings.head()->string_set = ETH_SS_FEATURES;
+  strings.head()->len = count;
+  if (!strings.exchange(interface)) return {};
+  std::vector<std::string> names;
+  for (uint32_t i = 0; i < count; ++i) {
+    const auto* text = reinterpret_cast<const char*>(strings.head()->data) + size_t{i} * ETH_GSTRING_LEN;
+    names.emplace_back(text, strnlen(text, ETH_GSTRING_LEN));
+  }
+  return names;
+}
+
+// The bits of `names` that are kTakesTags and are on.
+std::vector<uint32_t> tag_features_on(const std::string& interface, const std::vector<std::string>& names) {
+  const size_t blocks = (names.size() + 31) / 32;
+  EthtoolBlock<ethtool_gfeatures> features(ETHTOOL_GFEATURES, blocks * sizeof(ethtool_get_features_block));
+  features.head()->size = static_cast<uint32_t>(blocks);
+  std::vector<uint32_t> on;
+  if (blocks == 0 || !features.exchange(interface)) return on;
+  for (uint32_t bit = 0; bit < names.size(); ++bit) {
+    const bool takes_tags = std::find(kTakesTags.begin(), kTakesTags.end(), names[bit]) != kTakesTags.end();
+    if (takes_tags && (features.head()->features[bit / 32].active >> bit % 32 & 1) != 0) on.push_back(bit);
+  }
+  return on;
+}
+
+void switch_off(const std::string& interface, const std::vector<uint32_t>& bits, size_t blocks) {
+  EthtoolBlock<ethtool_sfeatures> wanted(ETHTOOL_SFEATURES, blocks * sizeof(ethtool_set_features_block));
+  wanted.head()->size = static_cast<uint32_t>(blocks);
+  for (const uint32_t bit : bits) wanted.head()->features[bit / 32].valid |= uint32_t{1} << bit % 32;
+  wanted.exchange(interface);  // whether it helped is asked of the kernel
 }
 
 }  // namespace
@@ -86,6 +152,23 @@ bool has_network_rights() {
     return has(CAP_NET_ADMIN) && has(CAP_NET_RAW) && (has(CAP_BPF) || has(CAP_SYS_ADMIN));
   }
   return true;
+}
+
+std::string keep_vlan_tags(const std::string& interface) {
+  const std::vector<std::string> names = feature_names(interface);
+  const std::vector<uint32_t> on = tag_features_on(interface, names);
+  std::string changed;
+  if (on.empty()) return changed;
+  switch_off(interface, on, (names.size() + 31) / 32);
+  if (const auto left = tag_features_on(interface, names); !left.empty()) {
+    throw std::runtime_error(
+        interface + ": the NIC takes VLAN tags out of frames (" + names[left.front()] +
+        ") and does not leave that, so that AF_XDP cannot tell the VLANs apart; `ethtool -K " + interface +
+        " rxvlan off` says why; the port `net_af_packet0` with devargs `iface=" + interface +
+        "` works, more slowly");
+  }
+  for (const uint32_t bit : on) changed += (changed.empty() ? "" : ", ") + names[bit];
+  return changed;
 }
 
 std::optional<std::string> objection_to(const PortPlan& port, uint32_t workers) {

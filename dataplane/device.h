@@ -31,6 +31,12 @@ uint64_t free_huge_page_bytes();
 // CAP_SYS_ADMIN.
 bool has_network_rights();
 
+// Has the driver of a kernel interface leave VLAN tags in received frames. A NIC that takes them out puts
+// them beside the frame, where no XDP program of every kernel and no AF_XDP socket sees them: a frame of any
+// VLAN would pass for an untagged one. Returns what was changed (empty: nothing). Throws std::runtime_error
+// if the interface keeps taking them out.
+std::string keep_vlan_tags(const std::string& interface);
+
 // Why the port cannot work with `workers` queue pairs and what to do; nothing if no reason is known.
 std::optional<std::string> objection_to(const PortPlan& port, uint32_t workers);
 

@@ -77,6 +77,9 @@ void open_ports(const StartPlan& plan, const std::vector<rte_mempool*>& pools, P
       throw_failure(failure);
     else if (failure)
       log_warning(*failure);
+    if (is_steered)
+      if (const auto changed = keep_vlan_tags(port.interface); !changed.empty())
+        log_info("port " + port.name + ": VLAN tags stay in its frames now (" + changed + " off)");
     ports.open(port, plan.workers, plan.mtus[i], pools);
     if (is_steered) throw_failure(steering.attach(port.interface));
   }

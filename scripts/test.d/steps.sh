@@ -41,7 +41,7 @@ step_unit_and_packet_tests() {
   return $status
 }
 
-step_nic() { tests/nic/run; }
+step_nic() { tests/nic/run && tests/nic/vlan; }
 step_lint() { scripts/lint --fast; }
 step_tidy() { scripts/lint; }
 

@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-PATIENCE_S = 60
+PATIENCE_S = float(os.environ.get("PORTICO_NIC_PATIENCE_S", "60"))
 ECHO_BYTES = 256 * 1024
 
 

@@ -37,7 +37,8 @@ make_initramfs() { # KERNEL
   (cd "$root" && find . | cpio --quiet -o -H newc) >"$WORK/initramfs.cpio"
 }
 
-# machine_start MAC CPUS DEVICE QUEUES: one NIC of a qemu device, connected to the tap `nic0` of the switch's namespace.
+# machine_start MAC CPUS DEVICE QUEUES: one NIC of a qemu device, connected to the tap `nic0` of the switch's namespace. In
+# the machine it is NIC_DRIVER's, by default vfio-pci's.
 machine_start() {
   local mac=$1 cpus=$2 device=$3 queues=$4 version
   version=$(kernel_version)
@@ -52,7 +53,7 @@ machine_start() {
     -machine q35,kernel-irqchip=split -device intel-iommu,intremap=off,caching-mode=on \
     -nodefaults -nographic -no-reboot -serial "file:$WORK/console" \
     -kernel "/boot/vmlinuz-$version" -initrd "$WORK/initramfs.cpio" \
-    -append "console=ttyS0 quiet panic=-1 intel_iommu=on iommu=pt no_timer_check mitigations=off HUGE_PAGES=${HUGE_PAGES:-200}" \
+    -append "console=ttyS0 quiet panic=-1 intel_iommu=on iommu=pt no_timer_check mitigations=off HUGE_PAGES=${HUGE_PAGES:-200} NIC_DRIVER=${NIC_DRIVER:-vfio-pci}" \
     -virtfs local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap \
     -virtfs "local,path=$WORK/share,mount_tag=work,security_model=none" \
     -netdev "$netdev" -device "$device,netdev=net0,mac=$mac,romfile=" </dev/null >"$WORK/qemu.log" 2>&1 &

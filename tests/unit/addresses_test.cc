@@ -79,6 +79,32 @@ TEST_F(AddressesTest, InstallsOnTheConnectedInterfaceElseTheFirst) {
   balancer_->run("ip -6 route get 2001:db8:1::9 | grep -q 'src 2001:db8:1::1 '");
 }
 
+// Any interface may stand for a VLAN device here: kernels without 802.1Q have none.
+TEST_F(AddressesTest, VlanDevicesAreHomesOfTheirNetworksOnly) {
+  Addresses addresses("edge");
+  const Texts desired = {"198.18.0.80", "198.18.1.80", "203.0.113.20", "2001:db8:1::80"};
+  const auto with_vlans = [&](const Texts& devices) {
+    std::vector<Address> parsed;
+    for (const std::string& text : desired) parsed.push_back(*Address::parse(text));
+    return balancer_->inside([&] { return addresses.apply(parsed, Texts{"p0"}, devices); });
+  };
+  ASSERT_FALSE(with_vlans({"p1"}));
+  EXPECT_TRUE(shows("p0", "198.18.0.80/32"));
+  EXPECT_TRUE(shows("p1", "198.18.1.80/32"));
+  EXPECT_TRUE(shows("p1", "2001:db8:1::80/128"));
+  EXPECT_TRUE(shows("p0", "203.0.113.20/32")) << "in no connected network";
+
+  balancer_->run("ip link set p1 down && ip link set p1 name p9");
+  EXPECT_FALSE(with_vlans({"p1"})) << "a device that is gone is no failure";
+  EXPECT_TRUE(shows("p0", "198.18.1.80/32"));
+  EXPECT_TRUE(shows("p0", "2001:db8:1::80/128"));
+
+  balancer_->run("ip link set p9 up && ip addr replace 2001:db8:1::1/64 dev p9 nodad");
+  ASSERT_FALSE(with_vlans({"p9"}));
+  EXPECT_TRUE(shows("p9", "198.18.1.80/32"));
+  EXPECT_TRUE(shows("p9", "2001:db8:1::80/128"));
+}
+
 TEST_F(AddressesTest, FollowsByDifferenceAndTakesOverItsOwn) {
   {
     Addresses killed("edge");

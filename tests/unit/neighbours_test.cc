@@ -213,6 +213,8 @@ TEST_F(NeighboursTest, SeesThroughVlanDevices) {
   EXPECT_EQ(hop->vlan, 100);
   EXPECT_EQ(kernel_->link("p0.100")->lower, kernel_->link("p0")->ifindex);
   EXPECT_EQ(kernel_->vlans("p0"), std::set<uint16_t>{100});
+  EXPECT_EQ(kernel_->vlan_devices("p0"), Texts{"p0.100"});
+  EXPECT_EQ(kernel_->vlan_devices("p1"), Texts{});
   EXPECT_EQ(kernel_->vlans("p1"), std::set<uint16_t>{});
   EXPECT_EQ(kernel_->vlans("p7"), std::set<uint16_t>{});
   ip("link del p0.100");
