@@ -84,10 +84,9 @@ void observe_syn(WorkerCore& core, NatFlows<F>& flows, uint32_t reference, const
   const FlowState state = next_state(before, true, p.flags, e.reset_by_client);
   if (before == FlowState::syn && e.client_isn == sequence && !e.is_answered)
     bump(core.counters.backends[e.backend].syn_repeats);
-  if (state == FlowState::syn) {
-    if (e.client_isn != sequence) e.is_answered = 0;
-    e.client_isn = sequence;
-  }
+  // Of several SYNs, of which one may be forged, the backend answers one: that is the connection. The others
+  // it answers with a challenge ACK (RFC 5961 section 4), and their client, if there is one, with a RST.
+  if (state == FlowState::syn && !e.is_answered) e.client_isn = sequence;
   e.vitals.set_state(state);
   // Of a flow that is open, a SYN with another number, which may be forged, says nothing.
   if (e.client_isn == sequence) e.vitals.set_seen(core.now);
@@ -118,6 +117,14 @@ void observe_from_client(WorkerCore& core, NatFlows<F>& flows, uint32_t referenc
 }
 
 template <typename F>
+void take_answer(NatEntry<F>& e, const Packet& p) {
+  e.is_answered = 1;
+  e.client_ack = tcp_sequence(p.l4) + 1;
+  const uint32_t header = e.header.state() != HeaderMark::none ? kHeaderBytes<F> : 0;
+  if (p.flags & kAck) e.client_isn = tcp_acknowledgement(p.l4) - 1 + header;
+}
+
+template <typename F>
 void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t reference, const Packet& p) {
   NatEntry<F>& e = flows[reference];
   const FlowState before = e.vitals.state();
@@ -132,10 +139,7 @@ void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t referen
     return flows.unlink_half_open(reference);
   }
   if (e.vitals.probationary()) {
-    if (p.flags & kSyn) {
-      e.is_answered = 1;
-      e.client_ack = tcp_sequence(p.l4) + 1;
-    }
+    if (p.flags & kSyn) take_answer(e, p);
     if (!e.header.is_outstanding() || before == FlowState::syn || (p.flags & kSyn)) return;
   }
   e.vitals.set_state(next_state(before, false, p.flags, e.reset_by_client));
@@ -156,7 +160,6 @@ bool send_to_client(WorkerCore& core, NatEntry<F>& e, Packet& p) {
 
 template <typename F>
 void send_out(WorkerCore& core, NatEntry<F>& e, Packet& p) {
-  if (e.header.state() != HeaderMark::none) hide_header_of(e, p);
   rewrite<F>(p.l3, p.l4, e.vip, e.vip_port, e.client, e.client_port, inverse_delta(e.address_delta),
              inverse_delta(e.tcp_delta));
   if (!send_to_client(core, e, p)) return;
@@ -205,7 +208,12 @@ void forward_nat_out(WorkerCore& core, Packet& p) {
     answer_with_reset(core, p, DropReason::flow_reset);
     return;
   }
+  // Of a settled header there is nothing to hide: numbers like its own mean the client's data, gigabytes
+  // later.
+  const bool has_header = e.header.state() != HeaderMark::none;
+  const bool hides = has_header && (p.flags & kSyn || e.header.is_outstanding());
   observe_from_backend(core, flows, reference, p);
+  if (hides) hide_header_of(e, p);
   send_out(core, e, p);
 }
 

@@ -112,13 +112,16 @@ void watch(WorkerCore& core, const NatEntry<F>& e, uint32_t reference, const Hea
   timers->push({reference, e.client_isn, next_due(core), 0, F::kFamily == Family::v6, cue});
 }
 
+// A RST whose number is not within this many bytes of the connection's start is a guess, and stays one.
+constexpr uint32_t kResetWindow = 65536;
+
 // The backend may or may not have the header; a RST must name the very number that it expects next
 // (RFC 5961 section 3.2). One goes for each case.
 template <typename F>
 void announce_reset(WorkerCore& core, const NatEntry<F>& e, Packet& p) {
   if (e.header.state() == HeaderMark::unsent) {
     shift_reset(p.l4, kHeaderBytes<F>);
-  } else {
+  } else if (tcp_sequence(p.l4) - (e.client_isn + 1) < kResetWindow) {
     reset_backend(core, e);
   }
 }

@@ -328,6 +328,54 @@ TEST_P(Proxy, IcmpErrorAboutTheShiftedSynNamesTheClientsOwnNumber) {
   EXPECT_TRUE(error.checksums_right);
 }
 
+// The client is gone, and its port comes again: the backend still holds the older SYN.
+TEST_P(Proxy, AChallengedClientEndsTheOlderHalfOpenConnection) {
+  open(1000);
+  rig_.send_one(from_client().flags(kSynFlag).seq(900000));
+  const Seen challenge = rig_.send_one(from_backend().seq(kServerIsn + 1).ack(1000 - size() + 1));
+  const Seen reset = rig_.send_one(from_client().flags(kRstFlag).seq(challenge.ack));
+  EXPECT_EQ(reset.seq, 1000 - size() + 1) << "the very number that the backend expects (RFC 5961)";
+}
+
+TEST_P(Proxy, ABlindResetStaysOne) {
+  open(5);
+  rig_.send_one(client_ack());
+  for (const Seen& seen : rig_.send(from_client().flags(kRstFlag).seq(0xdeadbeef)))
+    EXPECT_EQ(seen.seq, 0xdeadbeef);
+}
+
+TEST_P(Proxy, AForgedSynDoesNotMoveTheHeader) {
+  open(1000);
+  rig_.send(from_client().flags(kSynFlag).seq(5555));
+  expect_header(rig_.send_one(client_ack()));
+}
+
+TEST_P(Proxy, OfTwoSynsTheOneThatIsAnsweredHasTheHeader) {
+  syn_ = rig_.send_one(from_client().flags(kSynFlag).seq(1000));
+  rig_.send(from_client().flags(kSynFlag).seq(5555));
+  isn_ = 1000;
+  rig_.send_one(from_backend().flags(kSynFlag).seq(kServerIsn).ack(1000 - size() + 1));
+  expect_header(rig_.send_one(client_ack()));
+}
+
+// Gigabytes later the numbers come to where the header's were, and to the half of all that is before them.
+TEST_P(Proxy, ASettledHeaderHidesNothing) {
+  open(5);
+  rig_.send_one(client_ack());
+  rig_.send_one(from_backend().seq(kServerIsn + 1).ack(isn_ + 1));
+  rig_.send_one(client_ack().payload("x"));
+  Bytes sack = {1, 1, 5, 10};
+  const uint32_t left = isn_ + 1 + 0x90000100u;
+  for (const uint32_t number : {left, left + 1000})
+    for (int shift = 24; shift >= 0; shift -= 8) sack.push_back(static_cast<uint8_t>(number >> shift));
+  const Seen holes = rig_.send_one(from_backend().seq(kServerIsn + 1).ack(left - 0x100).options(sack));
+  EXPECT_EQ(holes.options, sack);
+  const Seen wrapped = rig_.send_one(
+      from_backend().flags(kFinFlag | kAckFlag).seq(kServerIsn + 1).ack(isn_ + 1 - 10).window(100));
+  EXPECT_EQ(wrapped.ack, isn_ + 1 - 10);
+  EXPECT_EQ(wrapped.window, 100);
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, Proxy, testing::ValuesIn(kSides),
                          [](const auto& test) { return std::string(test.param.name); });
 

@@ -183,5 +183,25 @@ TEST(NatPorts, WhatAFloodLeftGivesWayFirst) {
   EXPECT_TRUE(rig.send_one(client(kNat, 12).flags(kSynFlag)).flags & kRstFlag) << "all have clients";
 }
 
+// A SYN with another number between the backend's answer and the client's acknowledgement.
+TEST(Syn, AForgedOneInTheHandshakeDoesNotKeepTheFlowHalfOpen) {
+  Rig rig(usual_content());
+  const auto client = [] { return Tcp(kClient4, 5000, kVip4, kNat).seq(1001).ack(7001); };
+  const Seen syn = rig.send_one(Tcp(kClient4, 5000, kVip4, kNat).flags(kSynFlag).seq(1000));
+  const auto backend = [&] {
+    return Tcp(syn.destination, syn.destination_port, syn.source, syn.source_port).ack(1001);
+  };
+  rig.send_one(backend().flags(kSynFlag | kAckFlag).seq(7000));
+  rig.send(Tcp(kClient4, 5000, kVip4, kNat).flags(kSynFlag).seq(5555));
+  rig.send_one(client());
+  // A client that only listens, for longer than a half-open flow lives.
+  for (int i = 0; i < 12; ++i) {
+    rig.sweep_ms(10000);
+    const Seen part = rig.send_one(backend().seq(7001).payload("part"));
+    EXPECT_EQ(part.destination, kClient4);
+    EXPECT_EQ(part.flags & kRstFlag, 0);
+  }
+}
+
 }  // namespace
 }  // namespace portico::test
