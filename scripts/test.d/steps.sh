@@ -56,6 +56,7 @@ configure_sanitized() {
 run_sanitized() {
   local status=0
   ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+    LSAN_OPTIONS="suppressions=$PWD/tests/support/lsan.supp:print_suppressions=0" \
     meson test -C build-fuzz --no-rebuild --print-errorlogs --timeout-multiplier 10 "$@" || status=$?
   junit=build-fuzz/meson-logs/testlog.junit.xml
   return $status
