@@ -207,6 +207,13 @@ class Forwards(DataplaneTest):
     def test_af_xdp_ports(self):
         self.exercise(table())
 
+    def test_af_xdp_ports_leave_vlan_tags_in_frames(self):
+        rig.run("ethtool", "-K", "wan0", "rxvlan", "on")
+        dataplane = self.running(table())
+        features = subprocess.run(["ethtool", "-k", "wan0"], capture_output=True, text=True, check=True).stdout
+        self.assertIn("rx-vlan-offload: off", features)
+        self.assertIn("rx-vlan-hw-parse", dataplane.messages())
+
     def test_polling_workers(self):
         self.exercise(table(**AF_PACKET, extra="idle poll"))
 
