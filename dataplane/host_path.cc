@@ -37,11 +37,10 @@ void add(std::atomic<uint64_t>& counter, uint64_t n) {
 }  // namespace
 
 HostPath::HostPath(const std::string& name, std::vector<std::unique_ptr<HostDevice>> devices,
-                   uint32_t workers, rte_mempool* pool, std::function<bool(uint32_t port)> is_link_up)
+                   uint32_t workers, rte_mempool* pool)
     : devices_(std::move(devices)),
       pool_(pool),
-      is_link_up_(std::move(is_link_up)),
-      links_(devices_.size(), -1),
+      told_links_(devices_.size(), -1),
       is_gone_(devices_.size(), false),
       wakeup_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
   if (!wakeup_.is_open()) throw std::runtime_error("no eventfd for the way to the kernel");
@@ -199,12 +198,13 @@ void HostPath::tell_links() {
   const uint64_t now_ns = monotonic_ns();
   if (now_ns < next_links_ns_) return;
   next_links_ns_ = now_ns + kLinkIntervalNs;
+  const uint64_t links = links_.load(std::memory_order_relaxed);
   for (uint32_t port = 0; port < devices_.size(); ++port) {
     if (devices_[port] == nullptr) continue;
-    const int is_up = is_link_up_(port) ? 1 : 0;
-    if (is_up == links_[port]) continue;
+    const int is_up = static_cast<int>(links >> port & 1);
+    if (is_up == told_links_[port]) continue;
     devices_[port]->set_link(is_up != 0);
-    links_[port] = is_up;
+    told_links_[port] = is_up;
   }
 }
 

@@ -12,7 +12,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -34,11 +33,10 @@ struct HostCounters {
 
 class HostPath {
  public:
-  // `devices[i]` is port i's; null: the port has no way to the kernel. `is_link_up(i)` is asked now and then
-  // by the thread. Frames of the kernel's are read into mbufs of `pool`. `name` is unique in the process and
-  // short. Throws std::runtime_error if memory is short.
+  // `devices[i]` is port i's; null: the port has no way to the kernel. Frames of the kernel's are read into
+  // mbufs of `pool`. `name` is unique in the process and short. Throws std::runtime_error if memory is short.
   HostPath(const std::string& name, std::vector<std::unique_ptr<HostDevice>> devices, uint32_t workers,
-           rte_mempool* pool, std::function<bool(uint32_t port)> is_link_up);
+           rte_mempool* pool);
   ~HostPath();
   HostPath(const HostPath&) = delete;
   HostPath& operator=(const HostPath&) = delete;
@@ -46,6 +44,10 @@ class HostPath {
   void start();
   // Idempotent.
   void stop();
+
+  // Bit i: port i has a link. The kernel hears of it soon after; before the first call it hears that none
+  // has. Any thread: asking a port is for the one that reads its counters, since drivers keep no two apart.
+  void set_links(uint64_t up) { links_.store(up, std::memory_order_relaxed); }
 
   // Bit i: port i has a way to the kernel.
   uint64_t ports() const { return ports_; }
@@ -73,16 +75,16 @@ class HostPath {
 
   const std::vector<std::unique_ptr<HostDevice>> devices_;
   rte_mempool* const pool_;
-  const std::function<bool(uint32_t)> is_link_up_;
   uint64_t ports_ = 0;
   std::vector<rte_ring*> to_kernel_, from_kernel_;  // by worker
-  std::vector<int> links_;                          // by port, as told to the kernel; -1: not yet
+  std::vector<int> told_links_;                     // by port, as told to the kernel; -1: not yet
   std::vector<bool> is_gone_;                       // by port: the interface was deleted
   bool lacks_buffers_ = false;                      // a frame of the kernel's waits for an mbuf
   uint64_t next_links_ns_ = 0;
   FileHandle wakeup_;  // eventfd
   std::thread thread_;
   HostCounters counters_;
+  std::atomic<uint64_t> links_{0};  // bit i: port i has a link
   std::atomic<bool> stop_{false};
   // The thread is about to sleep or asleep. Read by workers, hence apart from what is written often.
   alignas(64) std::atomic<bool> sleeps_{false};

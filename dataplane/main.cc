@@ -35,6 +35,7 @@ namespace portico {
 namespace {
 
 constexpr uint64_t kTelemetryCheckNs = 1'000'000'000;
+constexpr uint64_t kLinkCheckNs = 100'000'000;
 
 // One pool per NUMA node that a worker runs on; by worker.
 std::vector<rte_mempool*> create_pools(const StartPlan& plan) {
@@ -95,8 +96,9 @@ std::unique_ptr<HostPath> create_host_path(const Ports& ports, uint32_t workers,
     any |= taps.back() != nullptr;
   }
   if (!any) return nullptr;
-  return std::make_unique<HostPath>("host", std::move(taps), workers, pool,
-                                    [&ports](uint32_t port) { return ports.is_link_up(port); });
+  auto host = std::make_unique<HostPath>("host", std::move(taps), workers, pool);
+  host->set_links(ports.links());
+  return host;
 }
 
 std::vector<std::unique_ptr<WorkerThread>> create_workers(const StartPlan& plan, const Ports& ports,
@@ -132,7 +134,7 @@ struct Running {
   const std::vector<WorkerThread*>& workers;
   const Ports& ports;
   const Steering& steering;
-  const HostPath* host;  // null: none
+  HostPath* host;  // null: none
   TelemetrySocket& socket;
   FlowKeeper& keeper;
   const Upgrade& upgrade;
@@ -140,7 +142,7 @@ struct Running {
 
 // Until a signal or an upgrade: follow the table, tell what is counted.
 End serve(Signals& signals, const Running& r) {
-  uint64_t next_report_ns = 0, next_check_ns = 0;
+  uint64_t next_report_ns = 0, next_check_ns = 0, next_links_ns = 0;
   while (!signals.wait(kAdoptIntervalUs)) {
     const uint64_t now_ns = monotonic_ns();
     if (r.upgrade.is_due(now_ns)) return End::upgrade;
@@ -151,6 +153,10 @@ End serve(Signals& signals, const Running& r) {
     r.keeper.turn(r.adoption.status().adopted_generation != 0, r.workers, r.report);
     r.report.write(DataplaneState::running, r.adoption, r.workers, r.ports, r.steering, r.host);
     next_report_ns = now_ns + uint64_t{kFeedbackIntervalMs} * 1'000'000;
+    if (r.host != nullptr && now_ns >= next_links_ns) {
+      r.host->set_links(r.ports.links());
+      next_links_ns = now_ns + kLinkCheckNs;
+    }
     if (now_ns < next_check_ns) continue;
     r.socket.check();
     next_check_ns = now_ns + kTelemetryCheckNs;

@@ -193,6 +193,12 @@ bool Ports::is_link_up(size_t index) const {
   return rte_eth_link_get_nowait(ports_[index].id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }
 
+uint64_t Ports::links() const {
+  uint64_t links = 0;
+  for (size_t i = 0; i < ports_.size(); ++i) links |= uint64_t{is_link_up(i)} << i;
+  return links;
+}
+
 std::array<uint8_t, 6> Ports::mac_of(const Port& port) const {
   rte_ether_addr address{};
   rte_eth_macaddr_get(port.id, &address);

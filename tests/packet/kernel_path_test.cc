@@ -214,8 +214,7 @@ class Appliance : public testing::Test {
     kernel_ = device.get();
     std::vector<std::unique_ptr<HostDevice>> devices;
     devices.push_back(std::move(device));
-    host_ = std::make_unique<HostPath>("test", std::move(devices), 1, packet_pool(),
-                                       [this](uint32_t) { return link_.load(); });
+    host_ = std::make_unique<HostPath>("test", std::move(devices), 1, packet_pool());
     table_ = build_table(snapshot_of(usual_content(), nullptr), nullptr);
     const WorkerConfig config{.flows = 1024,
                               .tsc_hz = rte_get_tsc_hz(),
@@ -260,7 +259,6 @@ class Appliance : public testing::Test {
   rte_ring *in_ = nullptr, *out_ = nullptr;
   uint16_t port_ = 0;
   FakeKernel* kernel_ = nullptr;
-  std::atomic<bool> link_{true};
   std::unique_ptr<HostPath> host_;
   std::shared_ptr<const Table> table_;
   std::unique_ptr<WorkerThread> worker_;
@@ -341,9 +339,10 @@ TEST_F(Appliance, FramesOfTheKernelsWithoutRoomAreCounted) {
 }
 
 TEST_F(Appliance, TheKernelsInterfaceFollowsTheLinkAndMayBeDown) {
+  host_->set_links(1);
   start();
   ASSERT_TRUE(becomes([&] { return kernel_->link() == 1; }));
-  link_ = false;
+  host_->set_links(~uint64_t{1});
   ASSERT_TRUE(becomes([&] { return kernel_->link() == 0; }));
   kernel_->set_down(true);
   arrive(other_frame(0x0806));
