@@ -38,7 +38,7 @@ ServiceRecord build_service(const ServiceConfig& service, const Ids& ids) {
   r.id = ids.service(service);
   r.pool = ids.pool(service.pool);
   r.backend_port = service.backend_port;
-  r.access_list = service.allow_any ? kNone : r.id;
+  r.access_list = service.allow_any && service.deny.empty() ? kNone : r.id;
   r.mode = static_cast<uint8_t>(service.mode);
   r.affinity = static_cast<uint8_t>(service.affinity);
   r.affinity_prefix_v6 = service.affinity_prefix_v6;
@@ -58,11 +58,16 @@ AccessRecord access_record(uint16_t list, const Prefix& prefix, bool allow) {
 }
 
 // A service's access list has the service's id. One that admits nobody says so: a list has at least one
-// entry.
+// entry. Whom a list does not name it denies.
 void build_access(const ServiceConfig& service, uint16_t list, std::vector<AccessRecord>& access) {
-  if (service.allow_any) return;
-  if (service.allow.empty()) access.push_back(access_record(list, {Address::from_v4(0), 0}, false));
+  if (service.allow_any && service.deny.empty()) return;
+  if (!service.allow_any && service.allow.empty() && service.deny.empty())
+    access.push_back(access_record(list, {Address::from_v4(0), 0}, false));
+  for (const Prefix& all : {Prefix{Address::from_v4(0), 0}, Prefix{Address{}, 0}})
+    if (service.allow_any && std::ranges::count(service.deny, all) == 0)
+      access.push_back(access_record(list, all, true));
   for (const Prefix& prefix : service.allow) access.push_back(access_record(list, prefix, true));
+  for (const Prefix& prefix : service.deny) access.push_back(access_record(list, prefix, false));
 }
 
 // Sorts by a key and leaves out what has a key that was there already.

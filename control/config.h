@@ -79,8 +79,9 @@ struct ServiceConfig {
   Affinity affinity = Affinity::connection;
   uint8_t affinity_prefix_v6 = 64;  // bits
   uint16_t backend_port = 0;        // 0: the listener's port
-  bool allow_any = true;            // false: only `allow`
-  std::vector<Prefix> allow;
+  // Of the prefixes of `allow` and `deny` that a client is in, the longest decides.
+  bool allow_any = true;  // false: only `allow`
+  std::vector<Prefix> allow, deny;
   Milliseconds idle_timeout{7440000};  // 2 h 4 min, RFC 5382 section 5
 
   bool operator==(const ServiceConfig&) const = default;

@@ -77,6 +77,16 @@ void check_database_access(ConfigReader& reader, const Config& config) {
   }
 }
 
+void check_prefixes(ConfigReader& reader, const ServiceConfig& service, std::string_view name,
+                    const std::vector<Prefix>& prefixes) {
+  for (size_t i = 0; i < prefixes.size(); ++i) {
+    if (service.listen.empty() || listens_on(service, prefixes[i].address.family())) continue;
+    reader.warning(
+        reader.mark(fmt::format("{}/{}/#{}", service_path(service), name, i)),
+        fmt::format("`{}` never matches: the service has no listener of its family", to_string(prefixes[i])));
+  }
+}
+
 void check_modes(ConfigReader& reader, const Config& config) {
   const ServiceConfig* first_silent = nullptr;
   bool uses_nat = false;
@@ -97,12 +107,8 @@ void check_modes(ConfigReader& reader, const Config& config) {
                    "mode dsr-l2 cannot translate ports; remove `backend_port` or use mode nat");
       break;
     }
-    for (size_t i = 0; i < service.allow.size(); ++i) {
-      if (service.listen.empty() || listens_on(service, service.allow[i].address.family())) continue;
-      reader.warning(reader.mark(fmt::format("{}/allow/#{}", service_path(service), i)),
-                     fmt::format("`{}` never matches: the service has no listener of its family",
-                                 to_string(service.allow[i])));
-    }
+    check_prefixes(reader, service, "allow", service.allow);
+    check_prefixes(reader, service, "deny", service.deny);
   }
   if (first_silent != nullptr) {
     reader.warning(
@@ -265,10 +271,13 @@ void cross_check(ConfigReader& reader, const ConfigDraft& draft) {
   check_families(reader, config);
   check_addresses(reader, config);
   size_t prefixes = 0;
-  for (const ServiceConfig& service : config.services) prefixes += service.allow.size();
+  for (const ServiceConfig& service : config.services) {
+    prefixes += service.allow.size() + service.deny.size();
+    if (service.allow_any && !service.deny.empty()) prefixes += 2;  // all of both families, to allow them
+  }
   if (prefixes > kMaxAccessPrefixes) {
     reader.error(reader.mark("services"),
-                 fmt::format("{} prefixes in all `allow` lists; at most {} are possible", prefixes,
+                 fmt::format("{} prefixes in all `allow` and `deny` lists; at most {} are possible", prefixes,
                              kMaxAccessPrefixes));
   }
   for (const PoolConfig& pool : config.pools) {

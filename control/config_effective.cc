@@ -120,6 +120,14 @@ void write_nat(Writer& writer, const NatConfig& nat) {
   writer.close();
 }
 
+void write_prefixes(Writer& writer, const std::string& name, const std::vector<Prefix>& prefixes,
+                    const std::string& path) {
+  writer.open(name, path + "/" + name);
+  for (size_t i = 0; i < prefixes.size(); ++i)
+    writer.item(to_string(prefixes[i]), fmt::format("{}/{}/#{}", path, name, i));
+  writer.close();
+}
+
 void write_service(Writer& writer, const ServiceConfig& service) {
   const std::string path = "services/" + service.name;
   writer.open(service.name, path);
@@ -134,15 +142,14 @@ void write_service(Writer& writer, const ServiceConfig& service) {
   writer.value("affinity", to_word(service.affinity), path + "/affinity");
   writer.number("affinity_prefix_v6", service.affinity_prefix_v6, path + "/affinity_prefix_v6");
   writer.number_or("same", "backend_port", service.backend_port, path + "/backend_port");
-  if (service.allow_any) {
+  if (service.allow_any)
     writer.value("allow", "any", path + "/allow");
-  } else {
-    writer.open("allow", path + "/allow");
-    for (size_t i = 0; i < service.allow.size(); ++i) {
-      writer.item(to_string(service.allow[i]), fmt::format("{}/allow/#{}", path, i));
-    }
-    writer.close();
-  }
+  else
+    write_prefixes(writer, "allow", service.allow, path);
+  if (service.deny.empty())
+    writer.value("deny", "none", path + "/deny");
+  else
+    write_prefixes(writer, "deny", service.deny, path);
   writer.value("idle_timeout", format_duration(service.idle_timeout), path + "/idle_timeout");
   writer.close();
 }

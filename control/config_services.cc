@@ -28,27 +28,39 @@ void read_listen(ConfigReader& reader, const YamlNode& node, const std::string& 
   }
 }
 
-// `allow: any` or a list of prefixes.
-void read_allow(ConfigReader& reader, const YamlNode& node, const std::string& path, ServiceConfig& service) {
-  if (node.kind == YamlNode::Kind::scalar && node.text == "any") {
-    reader.set_source(path, {node.mark, {}});
-    return;
-  }
-  service.allow_any = false;
-  std::set<Prefix> seen;
+// Adds to `seen`, in which no prefix may be twice: it would be both allowed and denied.
+void read_prefixes(ConfigReader& reader, const YamlNode& node, const std::string& path, std::string_view hint,
+                   std::set<Prefix>& seen, std::vector<Prefix>& prefixes) {
   for (const YamlNode* item : read_items(reader, node, path)) {
-    const std::string item_path = fmt::format("{}/#{}", path, service.allow.size());
+    const std::string item_path = fmt::format("{}/#{}", path, prefixes.size());
     std::string text, problem;
     if (!read_text(reader, *item, item_path, text)) continue;
     const auto prefix = parse_prefix(text, problem);
     if (!prefix) {
-      reader.error(item->mark, problem + ", or `any`");
+      reader.error(item->mark, fmt::format("{}{}", problem, hint));
     } else if (!seen.insert(*prefix).second) {
       reader.error(item->mark, fmt::format("`{}` is listed twice; remove one of them", to_string(*prefix)));
     } else {
-      service.allow.push_back(*prefix);
+      prefixes.push_back(*prefix);
     }
   }
+}
+
+// `allow: any` or a list of prefixes, and `deny: none` or a list.
+void read_access(ConfigReader& reader, MapFields& fields, const std::string& path, ServiceConfig& service) {
+  std::set<Prefix> seen;
+  const YamlNode* const allow = fields.find("allow");
+  if (allow != nullptr && allow->kind == YamlNode::Kind::scalar && allow->text == "any") {
+    reader.set_source(path + "/allow", {allow->mark, {}});
+  } else if (allow != nullptr) {
+    service.allow_any = false;
+    read_prefixes(reader, *allow, path + "/allow", ", or `any`", seen, service.allow);
+  }
+  const YamlNode* const deny = fields.find("deny");
+  if (deny != nullptr && deny->kind == YamlNode::Kind::scalar && deny->text == "none")
+    reader.set_source(path + "/deny", {deny->mark, {}});
+  else if (deny != nullptr)
+    read_prefixes(reader, *deny, path + "/deny", ", or `none`", seen, service.deny);
 }
 
 ServiceConfig read_service(ConfigReader& reader, const NamedNode& entry, const std::string& path) {
@@ -66,7 +78,7 @@ ServiceConfig read_service(ConfigReader& reader, const NamedNode& entry, const s
   fields.choice("affinity", kAffinityChoices, service.affinity);
   fields.number("affinity_prefix_v6", 1, 128, service.affinity_prefix_v6);
   fields.number_or("same", "backend_port", 1, 65535, service.backend_port);
-  if (const YamlNode* allow = fields.find("allow")) read_allow(reader, *allow, path + "/allow", service);
+  read_access(reader, fields, path, service);
   fields.duration("idle_timeout", 1s, 24h * 30, service.idle_timeout);
   fields.finish();
   return service;

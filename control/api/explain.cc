@@ -147,10 +147,32 @@ std::string why_by_pool(const StatusView& view, const std::string& pool) {
   return "";
 }
 
-std::string why(const json& answer, const std::string& by_pool) {
+// The prefix that decides whether a service lets a client in: the longest of both lists that it is in. Null:
+// in none.
+json access_rule(const ServiceConfig& service, const Address& client) {
+  const Prefix* longest = nullptr;
+  const char* list = "";
+  const auto look_at = [&](const char* name, const std::vector<Prefix>& prefixes) {
+    for (const Prefix& prefix : prefixes) {
+      if (!prefix.contains(client) || (longest != nullptr && longest->length >= prefix.length)) continue;
+      longest = &prefix;
+      list = name;
+    }
+  };
+  look_at("allow", service.allow);
+  look_at("deny", service.deny);
+  if (longest == nullptr) return nullptr;
+  return {{"list", list}, {"prefix", to_string(*longest)}};
+}
+
+std::string why_denied(const json& rule) {
+  if (!rule.is_object()) return "the client is in no prefix of the service's `allow`";
+  return "the service's `" + rule.value("list", "") + "` has " + rule.value("prefix", "");
+}
+
+std::string why(const json& answer, const json& rule, const std::string& by_pool) {
   if (answer.value("flow", 0) != 0) return "the connection is in the flow table; it stays with its backend";
-  if (answer.value("access", "") == "denied") return "the client is in no prefix of the service's `allow`";
-  return by_pool;
+  return answer.value("access", "") == "denied" ? why_denied(rule) : by_pool;
 }
 
 std::string dump(const json& value) {
@@ -170,11 +192,15 @@ ApiResponse to_response(const TelemetryAnswer& from, json out, const std::string
   if (answer.contains("error")) return api_error(503, answer.value("error", ""), remedy);
   const bool allowed = answer.value("access", "allowed") != "denied";
   out["allowed"] = allowed;
+  // The dataplane may use another generation than the configuration's: then the rule is not the reason.
+  if (out["access_rule"].is_object() && (out["access_rule"].value("list", "") == "allow") != allowed)
+    out["access_rule"] = nullptr;
   out["return_hop"] = hop_json(answer, "return_hop");
   // The dataplane was asked for port 0: what depends on the port says nothing.
   const bool needs_port = out.contains("choices");
   for (const char* key : {"flow", "backend", "slot", "next_hop"}) out[key] = nullptr;
-  out["why"] = why(needs_port ? json{{"access", answer.value("access", "")}} : answer, by_pool);
+  out["why"] =
+      why(needs_port ? json{{"access", answer.value("access", "")}} : answer, out["access_rule"], by_pool);
   if (needs_port) return {200, "application/json", dump(out)};
   out["flow"] = flow_json(answer);
   out["backend"] = answer.contains("backend") ? answer["backend"] : json();
@@ -196,7 +222,8 @@ void answer_explain(boost::asio::io_context& io, const StatusView& view, const s
                 {"mode", mode_name(service.mode)},
                 {"affinity", service.affinity == Affinity::client ? "client" : "connection"},
                 {"client", to_string(question.client)},
-                {"client_port", question.client_port}};
+                {"client_port", question.client_port},
+                {"access_rule", access_rule(service, question.client)}};
   const std::string command = "/portico/explain," + to_string(question.client) + "," +
                               std::to_string(question.client_port) + "," +
                               to_string(question.listen.address) + "," + std::to_string(question.listen.port);

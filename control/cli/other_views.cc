@@ -84,15 +84,22 @@ std::string host_path_text(const json& drops, const Style& style) {
          "\n";
 }
 
+// Whether the service lets the client in, and the prefix that says so.
+std::string access_words(const json& explanation, bool allowed) {
+  const json* rule = object_at(explanation, "access_rule");
+  if (rule != nullptr)
+    return fmt::format("{}: `{}` has {}", allowed ? "allowed" : "denied", text_at(*rule, "list"),
+                       text_at(*rule, "prefix"));
+  return allowed ? "allowed" : "denied: the client is in no prefix of `allow`";
+}
+
 }  // namespace
 
 std::string explain_text(const json& explanation, const Style& style) {
   using enum Table::Align;
   Table table({left, left});
   const bool allowed = explanation.value("allowed", true);
-  table.add({{"access"},
-             {allowed ? "allowed" : "denied: the client is in no prefix of `allow`",
-              allowed ? Colour::good : Colour::bad}});
+  table.add({{"access"}, {access_words(explanation, allowed), allowed ? Colour::good : Colour::bad}});
   const json* flow = object_at(explanation, "flow");
   const auto choices = explanation.find("choices");
   const bool has_choices = choices != explanation.end() && choices->is_array();

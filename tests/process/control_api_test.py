@@ -75,7 +75,9 @@ class ApiTest(ControlCase):
                          [("portal-1", "up", "active"), ("portal-2", "up", "active")])
         self.assertAlmostEqual(sum(c["share"] for c in answer["choices"]), 1)
         self.assertEqual((denied[0], json.loads(denied[1])["allowed"]), (200, False))
-        self.assertIn("`allow`", json.loads(denied[1])["why"])
+        self.assertIn("`deny` has 198.18.0.8/31", json.loads(denied[1])["why"])
+        self.assertEqual(json.loads(denied[1])["access_rule"], {"list": "deny", "prefix": "198.18.0.8/31"})
+        self.assertEqual(answer["access_rule"], {"list": "allow", "prefix": "198.18.0.9/32"})
         self.assertEqual((starting[0], json.loads(starting[1])["error"]), (503, "the dataplane is starting"))
 
     def test_metrics_and_drops_name_every_reason(self):

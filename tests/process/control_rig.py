@@ -23,7 +23,7 @@ instance: control-test
 dataplane: {{ports: [eth0]}}
 nat: {{addresses: [198.18.0.20]}}
 services:
-  web: {{listen: "198.18.0.10:8080", pool: portals}}
+  web: {{listen: "198.18.0.10:8080", pool: portals, allow: [198.18.0.0/15, 198.18.0.9], deny: [198.18.0.8/31]}}
 pools:
   portals:
     check: {{interval: 100ms, fast_interval: 20ms}}

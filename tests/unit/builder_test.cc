@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
@@ -207,6 +208,32 @@ TEST_F(BuilderTest, VlansOfThePortsFollowTheKernel) {
   EXPECT_NE(builder_.content_hash(), before);
 }
 
+TEST_F(BuilderTest, AccessListsSayWhoIsLetIn) {
+  using Texts = std::vector<std::string>;
+  const auto list_of = [this](bool any, std::vector<const char*> allow, std::vector<const char*> deny) {
+    Config config = two_portals();
+    ServiceConfig& service = config.services[0];
+    service.allow_any = any;
+    for (const char* text : allow) service.allow.push_back(*Prefix::parse(text));
+    for (const char* text : deny) service.deny.push_back(*Prefix::parse(text));
+    EXPECT_EQ(ids_.sync(config), std::nullopt);
+    const TableContent& content = build(config);
+    Texts texts;
+    for (const AccessRecord& r : content.access)
+      texts.push_back((r.allow ? "+" : "-") + to_string(Prefix{r.prefix, r.length}));
+    std::ranges::sort(texts);
+    EXPECT_EQ(content.services[0].access_list == kNone, texts.empty());
+    return texts;
+  };
+  EXPECT_EQ(list_of(true, {}, {}), Texts{});
+  EXPECT_EQ(list_of(false, {"198.18.0.0/16"}, {}), Texts{"+198.18.0.0/16"});
+  EXPECT_EQ(list_of(false, {}, {}), Texts{"-0.0.0.0/0"}) << "nobody";
+  EXPECT_EQ(list_of(true, {}, {"198.18.7.0/24"}), (Texts{"+0.0.0.0/0", "+::/0", "-198.18.7.0/24"}));
+  EXPECT_EQ(list_of(true, {}, {"0.0.0.0/0"}), (Texts{"+::/0", "-0.0.0.0/0"}));
+  EXPECT_EQ(list_of(false, {"198.18.0.0/16", "::/0"}, {"198.18.7.0/24"}),
+            (Texts{"+198.18.0.0/16", "+::/0", "-198.18.7.0/24"}));
+}
+
 class RandomConfig {
  public:
   explicit RandomConfig(uint32_t seed) : random_(seed) {}
@@ -263,6 +290,7 @@ class RandomConfig {
     service.allow_any = chance(50);
     for (uint32_t i = 0; i < below(3); ++i)
       service.allow.push_back(*Prefix::parse(i == 0 ? "198.18.0.0/16" : "2001:db8::/32"));
+    if (chance(30)) service.deny.push_back(*Prefix::parse("198.18.7.0/24"));
     return service;
   }
   std::mt19937 random_;

@@ -140,7 +140,7 @@ TEST(CliDrops, ShowsOnlyWhatWasDropped) {
 TEST(CliExplain, KnownConnection) {
   EXPECT_EQ(explain_text(example("GET /v1/explain"), kPlain),
             "198.18.0.7:40312 to portal-https 203.0.113.10:443 (nat)\n"
-            "  access    allowed\n"
+            "  access    allowed: `allow` has 198.18.0.0/15\n"
             "  flow      established, idle 0s, worker 0, from 203.0.113.20:1029\n"
             "  backend   portal-2\n"
             "  why       the connection is in the flow table; it stays with its backend\n"
@@ -157,7 +157,7 @@ TEST(CliExplain, WithoutAPortAllChoicesAreShown) {
   EXPECT_EQ(
       explain_text(answer, kPlain),
       "198.18.0.7 to portal-https 203.0.113.10:443 (nat)\n"
-      "  access  allowed\n"
+      "  access  allowed: `allow` has 198.18.0.0/15\n"
       "  why     each connection chooses by its port\n"
       "  return  203.0.113.1 at 02:00:00:00:00:01 on enp3s0f0\n"
       "    portal-1   DOWN   share   0%   next hop 192.0.2.21 (its MAC address is not known) on enp3s0f0\n"
@@ -171,6 +171,7 @@ TEST(CliExplain, UnknownConnectionWithoutBackend) {
                  {"next_hop", nullptr},
                  {"return_hop", nullptr},
                  {"allowed", false},
+                 {"access_rule", nullptr},
                  {"client_port", nullptr},
                  {"slot", nullptr},
                  {"why", "no backend is usable"}});
@@ -180,6 +181,9 @@ TEST(CliExplain, UnknownConnectionWithoutBackend) {
             "  flow     none\n"
             "  backend  none\n"
             "  why      no backend is usable\n");
+  answer["access_rule"] = {{"list", "deny"}, {"prefix", "198.18.0.0/28"}};
+  EXPECT_NE(explain_text(answer, kPlain).find("access   denied: `deny` has 198.18.0.0/28\n"),
+            std::string::npos);
 }
 
 }  // namespace

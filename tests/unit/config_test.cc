@@ -55,6 +55,7 @@ services:
     affinity: client
     affinity_prefix_v6: 56
     allow: any
+    deny: [198.51.100.0/24, "2001:db8:bad::/48"]
     idle_timeout: 10m
   direct:
     listen: 203.0.113.11:80
@@ -98,6 +99,7 @@ TEST(Config, ShortestFormImpliesTheRest) {
   EXPECT_EQ(https.backend_port, 0);
   EXPECT_EQ(https.idle_timeout, 2h + 4min);
   EXPECT_TRUE(https.allow_any);
+  EXPECT_TRUE(https.deny.empty());
   EXPECT_FALSE(config.services[1].allow_any);
   EXPECT_EQ(to_string(config.services[1].allow.at(0)), "192.0.2.0/24");
   const PoolConfig& pool = config.pools.at(0);
