@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/kernel_cache.h"
 
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <net/if.h>
@@ -29,14 +31,23 @@ std::optional<MacAddress> mac_of(const nlattr* attribute) {
   return mac;
 }
 
-// 0 unless the link is an 802.1Q device.
-uint16_t vlan_of(const nlattr* link_info) {
-  if (link_info == nullptr) return 0;
+// What a VLAN device does to the frames that pass it.
+struct Tagging {
+  bool is_dot1q = false;
+  uint16_t vlan = 0;
+};
+
+// nullopt: the link is no VLAN device.
+std::optional<Tagging> tagging_of(const nlattr* link_info) {
+  if (link_info == nullptr) return std::nullopt;
   const auto info = nested_attributes<IFLA_INFO_DATA + 1>(link_info);
-  if (info[IFLA_INFO_KIND] == nullptr || info[IFLA_INFO_DATA] == nullptr) return 0;
-  if (std::string_view(mnl_attr_get_str(info[IFLA_INFO_KIND])) != "vlan") return 0;
-  const auto data = nested_attributes<IFLA_VLAN_ID + 1>(info[IFLA_INFO_DATA]);
-  return data[IFLA_VLAN_ID] == nullptr ? uint16_t{0} : mnl_attr_get_u16(data[IFLA_VLAN_ID]);
+  if (info[IFLA_INFO_KIND] == nullptr || info[IFLA_INFO_DATA] == nullptr) return std::nullopt;
+  if (std::string_view(mnl_attr_get_str(info[IFLA_INFO_KIND])) != "vlan") return std::nullopt;
+  const auto data = nested_attributes<IFLA_VLAN_PROTOCOL + 1>(info[IFLA_INFO_DATA]);
+  const nlattr *id = data[IFLA_VLAN_ID], *protocol = data[IFLA_VLAN_PROTOCOL];
+  if (id == nullptr) return std::nullopt;
+  return Tagging{protocol == nullptr || ntohs(mnl_attr_get_u16(protocol)) == ETH_P_8021Q,
+                 mnl_attr_get_u16(id)};
 }
 
 Link link_of(const nlmsghdr* message) {
@@ -48,10 +59,13 @@ Link link_of(const nlmsghdr* message) {
   link.mac = mac_of(fields[IFLA_ADDRESS]).value_or(MacAddress{});
   link.mtu = attribute_u32(fields[IFLA_MTU]);
   link.up = (part->ifi_flags & IFF_UP) != 0 && (part->ifi_flags & kLowerUp) != 0;
-  link.vlan = vlan_of(fields[IFLA_LINKINFO]);
+  const auto tagging = tagging_of(fields[IFLA_LINKINFO]);
+  if (!tagging) return link;
+  if (tagging->is_dot1q) link.vlan = tagging->vlan;
   // The link below may be in another namespace: then its number means nothing here.
-  if (link.vlan != 0 && fields[IFLA_LINK_NETNSID] == nullptr)
-    link.lower = static_cast<int>(attribute_u32(fields[IFLA_LINK]));
+  if (fields[IFLA_LINK_NETNSID] == nullptr)
+    (tagging->is_dot1q ? link.lower : link.other_tags_on) =
+        static_cast<int>(attribute_u32(fields[IFLA_LINK]));
   return link;
 }
 

@@ -61,6 +61,8 @@ struct Neighbours::Cache {
   bool read_routes();
   bool take(const nlmsghdr* message);
   const KernelRoute* route_to(const Address& destination) const;
+  std::optional<Link> link(const std::string& name) const;
+  std::vector<std::string> devices_on(const std::string& interface, int Link::*below) const;
   std::optional<NextHop> hop_of(const KernelRoute& route, const RouteHop& hop,
                                 const Address& destination) const;
   std::optional<NextHop> first_hop(const KernelRoute& route, const Address& destination) const;
@@ -144,6 +146,23 @@ bool Neighbours::Cache::take(const nlmsghdr* message) {
 }
 
 // Conclusions.
+
+std::optional<Link> Neighbours::Cache::link(const std::string& name) const {
+  for (const auto& [ifindex, link] : kernel.links) {
+    if (link.name == name) return link;
+  }
+  return std::nullopt;
+}
+
+// The names of the links for which `below` is the interface's ifindex.
+std::vector<std::string> Neighbours::Cache::devices_on(const std::string& interface, int Link::*below) const {
+  std::vector<std::string> names;
+  const auto lower = link(interface);
+  if (!lower) return names;
+  for (const auto& [ifindex, link] : kernel.links)
+    if (link.*below == lower->ifindex) names.push_back(link.name);
+  return names;
+}
 
 const KernelRoute* Neighbours::Cache::route_to(const Address& destination) const {
   for (int length = destination.is_v4() ? 32 : 128; length >= 0; --length) {
@@ -294,10 +313,7 @@ void Neighbours::process() {
 }
 
 std::optional<Link> Neighbours::link(const std::string& name) const {
-  for (const auto& [ifindex, link] : cache_->kernel.links) {
-    if (link.name == name) return link;
-  }
-  return std::nullopt;
+  return cache_->link(name);
 }
 
 std::set<uint16_t> Neighbours::vlans(const std::string& interface) const {
@@ -305,17 +321,16 @@ std::set<uint16_t> Neighbours::vlans(const std::string& interface) const {
   const auto below = link(interface);
   if (!below) return vlans;
   for (const auto& [ifindex, link] : cache_->kernel.links)
-    if (link.lower == below->ifindex) vlans.insert(link.vlan);
+    if (link.lower == below->ifindex && link.vlan != 0) vlans.insert(link.vlan);
   return vlans;
 }
 
 std::vector<std::string> Neighbours::vlan_devices(const std::string& interface) const {
-  std::vector<std::string> names;
-  const auto below = link(interface);
-  if (!below) return names;
-  for (const auto& [ifindex, link] : cache_->kernel.links)
-    if (link.lower == below->ifindex) names.push_back(link.name);
-  return names;
+  return cache_->devices_on(interface, &Link::lower);
+}
+
+std::vector<std::string> Neighbours::other_vlan_devices(const std::string& interface) const {
+  return cache_->devices_on(interface, &Link::other_tags_on);
 }
 
 std::optional<NextHop> Neighbours::next_hop(const Address& destination) const {

@@ -21,7 +21,7 @@ namespace portico {
 
 using MacAddress = std::array<uint8_t, 6>;
 
-// An interface. For a VLAN device `lower` is the ifindex below it, else 0.
+// An interface. For an 802.1Q device `lower` is the ifindex below it, else 0.
 struct Link {
   int ifindex = 0;
   std::string name;
@@ -29,7 +29,8 @@ struct Link {
   uint32_t mtu = 0;  // bytes of IP packet
   bool up = false;   // administratively up and with carrier
   int lower = 0;
-  uint16_t vlan = 0;  // 0: not a VLAN device
+  uint16_t vlan = 0;      // 0: not a VLAN device, or one of priority tags, which are of no VLAN
+  int other_tags_on = 0;  // of a device of another kind of tags (802.1ad): the ifindex below it, else 0
 
   bool operator==(const Link&) const = default;
 };
@@ -85,6 +86,9 @@ class Neighbours {
 
   // The names of those devices.
   std::vector<std::string> vlan_devices(const std::string& interface) const;
+
+  // The names of the VLAN devices on it whose tags (802.1ad) the dataplane neither takes nor sends.
+  std::vector<std::string> other_vlan_devices(const std::string& interface) const;
 
   // The way to `destination` by the main table: longest prefix, then lowest metric, then the first usable hop
   // of several. nullopt: no route (or one that forbids it), or the interface is gone.

@@ -130,13 +130,13 @@ std::optional<std::string> Service::Impl::install(const Config& next, const Conf
   for (const auto& port : ports)
     for (auto& name : neighbours->vlan_devices(port)) vlan_devices.push_back(std::move(name));
   auto error = addresses->apply(addresses_of(next), ports, vlan_devices);
-  note_host();
+  note_host(ports);
   if (error) return error;
   return before ? guard->apply(listeners, nat) : std::nullopt;
 }
 
 // What the last round of addresses found, for the log and the status.
-void Service::Impl::note_host() {
+void Service::Impl::note_host(const std::vector<std::string>& ports) {
   for (const auto& text : addresses->mended()) spdlog::warn("{}", text);
   std::vector<std::string> warnings;
   for (const Address& address : addresses->unconnected())
@@ -145,6 +145,12 @@ void Service::Impl::note_host() {
         " is in no connected network of dataplane.ports or a VLAN device on them: only what is "
         "routed here reaches it; "
         "see `ip addr`");
+  for (const auto& port : ports)
+    for (const auto& device : neighbours->other_vlan_devices(port))
+      warnings.push_back(
+          "VLAN device " + device + " on port " + port +
+          " has 802.1ad tags, which the dataplane neither takes nor sends: only the kernel uses "
+          "it; make it with `protocol 802.1Q`");
   for (const auto& text : warnings)
     if (std::find(placement_warnings.begin(), placement_warnings.end(), text) == placement_warnings.end())
       spdlog::warn("{}", text);
@@ -218,8 +224,9 @@ void Service::Impl::store_health_in_time() {
   if (std::exchange(store_scheduled, true)) return;
   store_timer.expires_after(std::chrono::nanoseconds(due - now));
   store_timer.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;  // cancelled: there may be no `this` any more
     store_scheduled = false;
-    if (!error && health_state_changed) store_health();
+    if (health_state_changed) store_health();
   });
 }
 

@@ -56,7 +56,7 @@ struct Service::Impl {
   void store_ids();
   std::optional<std::string> apply(Config next, std::string effective_text, bool is_first = false);
   std::optional<std::string> install(const Config& next, const Config* before);
-  void note_host();
+  void note_host(const std::vector<std::string>& ports);
   void recover_version(const std::string& effective_text);
   void note_applied();
   void import_health();

@@ -3,6 +3,7 @@
 #include "control/neighbours.h"
 
 #include <gtest/gtest.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <net/if.h>
 
@@ -219,6 +220,13 @@ TEST_F(NeighboursTest, SeesThroughVlanDevices) {
   EXPECT_EQ(kernel_->vlans("p7"), std::set<uint16_t>{});
   ip("link del p0.100");
   EXPECT_TRUE(sees([&] { return kernel_->vlans("p0").empty(); }));
+
+  ip("link add link p0 name p0.0 type vlan id 0; ip link set p0.0 up; ip addr add 198.18.8.1/24 dev p0.0");
+  EXPECT_TRUE(sees([&] { return way("198.18.8.9") == "198.18.8.9 dev p0"; })) << "untagged";
+  EXPECT_EQ(kernel_->vlans("p0"), std::set<uint16_t>{});
+  ip("link add link p0 name p0.ad type vlan protocol 802.1ad id 7; ip link set p0.ad up");
+  EXPECT_TRUE(sees([&] { return kernel_->other_vlan_devices("p0") == Texts{"p0.ad"}; }));
+  EXPECT_EQ(kernel_->vlans("p0"), std::set<uint16_t>{});
 }
 
 TEST_F(NeighboursTest, CopesWithInterfacesThatComeAndGo) {
@@ -244,7 +252,6 @@ TEST_F(NeighboursTest, CopesWithInterfacesThatComeAndGo) {
   EXPECT_FALSE(kernel_->next_hop(address("198.18.0.21"))->resolved) << "what the old interface knew is gone";
 }
 
-// As the kernel tells of a VLAN device, for kernels without any.
 // The kernel shows carrier at once, and only later takes the mark "link down" off the routes. Whatever it
 // tells of the link between the two (here of its MTU) is not to be the last that is heard of the routes.
 TEST_F(NeighboursTest, SeesRoutesComeBackAfterCarrier) {
@@ -268,8 +275,8 @@ TEST_F(NeighboursTest, SeesRoutesComeBackAfterCarrier) {
   }
 }
 
-TEST(KernelCache, ReadsVlanDevices) {
-  NetlinkRequest message(RTM_NEWLINK, 0);
+// As the kernel tells of a VLAN device, for kernels without any.
+void tell_of_vlan_device(NetlinkRequest& message, uint16_t protocol, uint16_t vlan) {
   auto* part = message.fixed<ifinfomsg>();
   part->ifi_index = 7;
   part->ifi_flags = IFF_UP | 1 << 16;
@@ -279,14 +286,37 @@ TEST(KernelCache, ReadsVlanDevices) {
   nlattr* info = mnl_attr_nest_start(message.header(), IFLA_LINKINFO);
   mnl_attr_put_strz(message.header(), IFLA_INFO_KIND, "vlan");
   nlattr* data = mnl_attr_nest_start(message.header(), IFLA_INFO_DATA);
-  mnl_attr_put_u16(message.header(), IFLA_VLAN_ID, 100);
+  mnl_attr_put_u16(message.header(), IFLA_VLAN_PROTOCOL, htons(protocol));
+  mnl_attr_put_u16(message.header(), IFLA_VLAN_ID, vlan);
   mnl_attr_nest_end(message.header(), data);
   mnl_attr_nest_end(message.header(), info);
+}
 
+TEST(KernelCache, ReadsVlanDevices) {
+  NetlinkRequest message(RTM_NEWLINK, 0);
+  tell_of_vlan_device(message, ETH_P_8021Q, 100);
   KernelCache cache;
   EXPECT_TRUE(cache.take_link(message.header()));
   EXPECT_FALSE(cache.take_link(message.header())) << "the same again is no change";
   EXPECT_EQ(cache.links.at(7), (Link{7, "p0.100", {}, 1496, true, 3, 100}));
+}
+
+// The dataplane tags by 802.1Q alone.
+TEST(KernelCache, TellsOtherTagsFromVlans) {
+  NetlinkRequest message(RTM_NEWLINK, 0);
+  tell_of_vlan_device(message, ETH_P_8021AD, 100);
+  KernelCache cache;
+  EXPECT_TRUE(cache.take_link(message.header()));
+  EXPECT_EQ(cache.links.at(7), (Link{7, "p0.100", {}, 1496, true, 0, 0, 3}));
+}
+
+// Frames with a priority and no VLAN are as good as untagged ones: so is the device.
+TEST(KernelCache, SeesThroughDevicesOfPriorityTags) {
+  NetlinkRequest message(RTM_NEWLINK, 0);
+  tell_of_vlan_device(message, ETH_P_8021Q, 0);
+  KernelCache cache;
+  EXPECT_TRUE(cache.take_link(message.header()));
+  EXPECT_EQ(cache.links.at(7), (Link{7, "p0.100", {}, 1496, true, 3, 0}));
 }
 
 // More news than the socket holds: some is lost, nothing stays wrong.
