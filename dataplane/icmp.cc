@@ -159,8 +159,7 @@ bool ask_next_worker(WorkerCore& core, Packet& p) {
     drop(core, p.mbuf, DropReason::icmp_unknown_flow);
     return true;
   }
-  p.mbuf->hash.usr = asked;
-  hand_over(core, p, (core.config.index + 1) % core.config.worker_count);
+  hand_over(core, p, (core.config.index + 1) % core.config.worker_count, asked);
   return true;
 }
 

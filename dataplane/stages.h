@@ -134,9 +134,11 @@ inline bool has_kernel_path(const WorkerCore& core, const Packet& packet) {
 }
 // To the kernel if there is a way to it, else dropped for `reason`.
 void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason);
-void hand_over(WorkerCore& core, Packet& packet, uint32_t worker);
+// `note` goes with the packet, in its mbuf's hash.usr. Of an ICMP error: how many workers were asked; of a
+// SYN: 1 + the worker that wants it back if there is no flow of it, or 0.
+void hand_over(WorkerCore& core, Packet& packet, uint32_t worker, uint32_t note = 0);
 // For a client's packet whose flow this worker does not know: to the worker that has it from before the
-// restart. False: nobody has.
+// restart; if this is that worker, and the flow is over, a SYN goes back to where it arrived. False: neither.
 bool hand_over_moved(WorkerCore& core, Packet& packet);
 // Writes the Ethernet header and queues the packet. False: dropped (unresolved, MTU). `reason` of no_route
 // and the like are counted here.

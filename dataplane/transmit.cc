@@ -64,19 +64,34 @@ void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason) {
   bump(core.counters.to_kernel);
 }
 
-void hand_over(WorkerCore& core, Packet& packet, uint32_t worker) {
+void hand_over(WorkerCore& core, Packet& packet, uint32_t worker, uint32_t note) {
   packet.path = Path::done;
+  packet.mbuf->hash.usr = note;
   if (!append(core.output.workers[worker], packet.mbuf))
     return drop(core, packet.mbuf, DropReason::handover_full);
   core.output.workers_used |= uint64_t{1} << worker;
   bump(core.counters.handed_over);
 }
 
+namespace {
+
+// Gives a SYN whose flow is over back to the worker that asked for it.
+bool hand_back(WorkerCore& core, Packet& packet) {
+  const uint32_t asker = packet.mbuf->hash.usr;
+  if ((packet.flags & (kSyn | kAck)) != kSyn || asker == 0 || asker > core.config.worker_count) return false;
+  if (asker - 1 == core.config.index) return false;
+  hand_over(core, packet, asker - 1);
+  return true;
+}
+
+}  // namespace
+
 bool hand_over_moved(WorkerCore& core, Packet& packet) {
-  if (core.moved == nullptr || packet.was_handed_over) return false;
+  if (core.moved == nullptr) return false;
+  if (packet.was_handed_over) return hand_back(core, packet);
   const uint32_t worker = core.moved->find(packet.hash);
   if (worker >= core.config.worker_count || worker == core.config.index) return false;
-  hand_over(core, packet, worker);
+  hand_over(core, packet, worker, core.config.index + 1);
   return true;
 }
 

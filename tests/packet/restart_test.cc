@@ -214,6 +214,38 @@ TEST_F(Restart, AnotherRssKeyFindsTheFlows) {
   expect_goes_on(rig(), b, 0);
 }
 
+// The NIC has the last word on where a flow is: a flow from before is asked for where it was, and when it is
+// over the client's next one, from the same port, stays where it arrives.
+TEST_F(Restart, AFlowThatIsOverGivesItsPlaceToTheWorkerThatItsClientReaches) {
+  for (const uint16_t port : {kNat, kDsr}) {
+    start(usual_content(), {.workers = 2, .rss_digest = 1});
+    const Connection before = open(rig(), false, 1, port, 0);
+    stop();
+    start(usual_content(), {.workers = 2, .rss_digest = 2});
+    const auto flows = [this](uint32_t worker) { return rig().worker(worker).counters().flows; };
+    const auto handed_over = [this] { return rig().total(&WorkerCounters::handed_over); };
+    // While it lives, no SYN, which may be forged, takes it away.
+    EXPECT_EQ(rig().send_one(before.from_client().flags(kSynFlag).seq(77), 1).source_port,
+              before.at_backend.source_port);
+    EXPECT_EQ(flows(0), 1u);
+    EXPECT_EQ(flows(1), 0u);
+    rig().send(before.from_client().seq(1001).ack(5001).flags(kRstFlag), 1);
+    rig().sweep_ms(usual_content().services[1].idle_timeout_ms + 5000);
+    EXPECT_EQ(flows(0), 0u);
+    uint64_t passed = handed_over();
+    const Connection after = open(rig(), false, 1, port, 1);
+    EXPECT_EQ(handed_over(), passed + 2) << "its SYN, to the worker that had the flow and back";
+    EXPECT_EQ(flows(0), 0u);
+    EXPECT_EQ(flows(1), 1u);
+    passed = handed_over();
+    expect_goes_on(rig(), after, 1);
+    EXPECT_EQ(handed_over(), passed);
+    stop();
+    std::filesystem::remove_all(directory_ / "tables");
+    std::filesystem::remove(directory_ / kFlowsFile);
+  }
+}
+
 TEST_F(Restart, ASmallerTableSaysWhatItHasNoRoomFor) {
   start(usual_content(), {.flows = 64});
   for (uint32_t i = 0; i < 40; ++i) open(rig(), false, i, kNat);
