@@ -38,6 +38,19 @@ uint32_t find_of_client(const NatFlows<F>& flows, const Packet& p) {
   });
 }
 
+// Makes the entry a flow, in place of `old`, the one that its client had, or 0. If there is no room for it,
+// the old one is as it was: what its erasure set free is its again.
+template <typename F>
+uint32_t replace_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& entry, uint32_t old) {
+  if (old == 0) return insert_flow(core, flows, entry);
+  NatEntry<F> before = flows[old];
+  before.is_half_open = 0;  // being listed comes with being inserted
+  erase_flow(core, flows, old);
+  const uint32_t reference = insert_flow(core, flows, entry);
+  if (reference == 0) insert_flow(core, flows, before);
+  return reference;
+}
+
 // `old`: the flow in whose place the new one is to come, or 0. A SYN that is refused leaves it as it is.
 template <typename F>
 void open(WorkerCore& core, NatFlows<F>& flows, Packet& p, uint32_t old = 0) {
@@ -52,16 +65,12 @@ void open(WorkerCore& core, NatFlows<F>& flows, Packet& p, uint32_t old = 0) {
   NatEntry<F> entry{};
   fill_nat_entry(core, entry, p.l3, p.l4, p.service, backend);
   entry.vitals = Vitals(FlowState::syn, true, core.now);
-  // One that is over makes room first: its port may be the last. One that lives waits for the new one's port,
-  // and may have been evicted for it.
-  if (old != 0 && (is_closed(flows[old].vitals.state()) || is_expired(core, flows[old])))
-    erase_flow(core, flows, old);
+  // An old one that is over gives its port if that is the last, and is gone then.
   if (!take_nat_port(core, flows, entry)) return reset_client(core, p, DropReason::nat_ports_exhausted);
-  if (const uint32_t left = old != 0 ? find_of_client(flows, p) : 0; left != 0) erase_flow(core, flows, left);
   const NatDeltas deltas = deltas_of(entry);
   entry.address_delta = deltas.address;
   entry.tcp_delta = deltas.tcp;
-  const uint32_t reference = insert_flow(core, flows, entry);
+  const uint32_t reference = replace_flow(core, flows, entry, old != 0 ? find_of_client(flows, p) : 0);
   if (reference == 0) return drop(core, p.mbuf, DropReason::flow_table_full);
   count_new_flow(core, p.service, backend);
   send_in(core, flows, reference, p);

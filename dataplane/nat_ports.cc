@@ -44,7 +44,7 @@ bool try_address(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint1
     entry.nat_port = htons(share.port(cursor));
     const uint32_t user = find_user(core, flows, entry);
     if (user == 0) return true;
-    if (!is_closed(flows[user].vitals.state())) continue;
+    if (!is_closed(flows[user].vitals.state()) && !is_expired(core, flows[user])) continue;
     if (closed == 0 || rank(user) > rank(closed)) closed = user;
   }
   return false;

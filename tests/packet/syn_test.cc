@@ -139,6 +139,40 @@ TEST(Syn, WithoutAPortEndsNoFlow) {
   EXPECT_EQ(rig.send_one(client(kNat).seq(kIsn + 1).ack(kServerIsn + 1)).mac, kFirstMac);
 }
 
+// Of a connection that is over the client may still repeat its last ACK.
+TEST(Syn, WithoutAPortLeavesWhatIsOverAsItIs) {
+  TableContent content = content_to(2);
+  content.nat[0].first_port = content.nat[0].last_port = 2000;
+  Rig rig(content);
+  open(rig, kNat, 1);  // has backend 2's only port
+  aim_at(content, 1);
+  rig.adopt(content);
+  const Seen in = open(rig, kNat);
+  rig.send(reply_to(in).flags(kFinFlag).seq(kServerIsn + 1).ack(kIsn + 1));
+  rig.send(client(kNat).flags(kFinFlag).seq(kIsn + 1).ack(kServerIsn + 2));
+  aim_at(content, 2);
+  rig.adopt(content);
+  EXPECT_EQ(rig.send_one(client(kNat).flags(kSynFlag).seq(99999)).flags, kRstFlag | kAckFlag);
+  EXPECT_EQ(rig.drops(DropReason::nat_ports_exhausted), 1u);
+  EXPECT_EQ(rig.total(&WorkerCounters::flows), 2u);
+  EXPECT_EQ(rig.total(&WorkerCounters::nat_ports_used), 2u);
+  EXPECT_EQ(rig.send_one(client(kNat).seq(kIsn + 2).ack(kServerIsn + 2)).mac, kFirstMac);
+}
+
+// In dsr it goes its way all the same: the flow that it ends must not keep its later packets.
+TEST(Syn, ThatIsNotRememberedTakesItsConnectionAlong) {
+  TableContent content = content_to(1);
+  Rig rig(content);
+  open(rig, kDsr);
+  set_backend(content, Backend::finishing);
+  content.settings.new_flow_rate = 1;
+  rig.adopt(content);
+  rig.send(client(kDsr, 1).flags(kSynFlag));
+  EXPECT_EQ(rig.send_one(client(kDsr).flags(kSynFlag).seq(99999)).mac, kSecondMac);
+  EXPECT_EQ(rig.total(&WorkerCounters::flows_uninserted), 1u);
+  EXPECT_EQ(rig.send_one(client(kDsr).seq(100000).ack(7)).mac, kSecondMac);
+}
+
 TEST(NatPorts, OfAFlowWhoseClientIsNotThereComeBack) {
   for (const bool is_open : {false, true}) {
     TableContent content = content_to(1);
