@@ -233,10 +233,13 @@ PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool) {
     taking += up && view.operators.state(pool.name, backend.name) == Admin::active ? 1 : 0;
   }
   if (taking < expected) condition.level = StatusLevel::degraded;
+  const PoolDecision* decision = view.builder.decision(view.ids.pool(pool.name));
+  if (decision != nullptr && decision->state == PoolState::panic)
+    condition.warnings.push_back(
+        "panic: fewer than `min_healthy` are up, so all that are not drained or held are used");
   if (taking == 1) condition.warnings.push_back("no redundancy");
   if (taking > 0) return condition;
   condition.level = StatusLevel::unserved;
-  const PoolDecision* decision = view.builder.decision(view.ids.pool(pool.name));
   condition.warnings.push_back(std::string("no backend is up; ") + what_happens(decision));
   return condition;
 }

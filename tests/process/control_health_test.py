@@ -15,6 +15,15 @@ KEEP_LAST_WINDOW_S = 2.5  # 2 * (interval * fall + timeout) is 2.4 s
 
 
 class HealthTest(ControlCase):
+    def test_panic_is_told(self):
+        with open(self.config, "w") as f:
+            f.write(CONFIG.format(backends=TWO).replace("  portals:\n", "  portals:\n    min_healthy: 60%\n"))
+        self.start()
+        self.wait_settled()
+        self.backends[1].stop()
+        self.wait_shares(0.5, 0.5, state="panic")
+        self.assertTrue(self.status()["pools"][0]["warnings"][0].startswith("panic: fewer than `min_healthy`"))
+
     def test_health_moves_shares(self):
         self.start()
         self.wait_settled()
