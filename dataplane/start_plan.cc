@@ -133,8 +133,11 @@ std::optional<std::string> restart_needed(const Snapshot& running, const Snapsho
   const auto old_ports = running.ports->records<PortRecord>();
   const auto new_ports = next.ports->records<PortRecord>();
   const bool same_ports = std::equal(old_ports.begin(), old_ports.end(), new_ports.begin(), new_ports.end(),
-                                     [](const PortRecord& x, const PortRecord& y) {
-                                       return same_text(x, y) && x.queues == y.queues && x.mtu == y.mtu;
+                                     [&](const PortRecord& x, const PortRecord& y) {
+                                       // Control asks for a queue per worker.
+                                       const bool same_queues =
+                                           x.queues == y.queues || a.workers != b.workers;
+                                       return same_text(x, y) && same_queues && x.mtu == y.mtu;
                                      });
   note(!same_ports, "ports");
   if (text.empty()) return std::nullopt;

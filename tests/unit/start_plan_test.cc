@@ -192,6 +192,10 @@ TEST(Restart, IsNeededForStartSettingsAlone) {
   EXPECT_FALSE(restart_needed(running, snapshot_of(rate, {port_record("a")})));
   EXPECT_EQ("workers, worker_cpus",
             restart_needed(running, snapshot_of(settings_with(2, "1,2"), {port_record("a")})).value());
+  PortRecord two_queues = port_record("a");
+  two_queues.queues = 2;
+  EXPECT_EQ("workers", restart_needed(running, snapshot_of(settings_with(2), {two_queues})).value());
+  EXPECT_EQ("ports", restart_needed(running, snapshot_of(settings_with(1), {two_queues})).value());
   const Snapshot added = snapshot_of(settings_with(1), {port_record("a"), port_record("b")});
   EXPECT_EQ("ports", restart_needed(running, added).value());
   EXPECT_FALSE(ports_conflict(running, added));
