@@ -13,8 +13,9 @@ namespace {
 constexpr uint64_t kAcknowledgeNs = 1'000'000'000;
 constexpr uint64_t kRecentNs = 1'000'000'000;
 constexpr uint64_t kRateIntervalNs = 500'000'000;
-// What contradicted itself is told of for so long, and logged once in that time.
-constexpr uint64_t kToldNs = 60'000'000'000;
+// What contradicted itself is told of until all has agreed for so long, and logged once a minute.
+constexpr uint64_t kToldNs = 10'000'000'000;
+constexpr uint64_t kLogAgainNs = 60'000'000'000;
 
 // It goes to logs and terminals, and anybody may have written it who can write the file.
 template <size_t N>
@@ -67,6 +68,8 @@ DataplaneWatch::DataplaneWatch(const std::filesystem::path& run_dir, Event on_ev
       feedback_(std::make_unique<Feedback>()),
       before_(std::make_unique<Feedback>()),
       earlier_(std::make_unique<Feedback>()),
+      settled_(std::make_unique<Feedback>()),
+      counted_out_(kMaxBackends),
       sent_at_ns_(kMaxBackends),
       services_(kMaxServices),
       backends_(kMaxBackends),
@@ -103,9 +106,26 @@ void DataplaneWatch::keep(FeedbackResult result, uint64_t now_ns) {
     ++readings_;
   else
     readings_ = 1;
-  note_packets_out(now_ns);
   feedback_->header.worker_count = std::min(feedback_->header.worker_count, kMaxWorkers);
   feedback_->header.port_count = std::min(feedback_->header.port_count, kMaxPorts);
+  settle();
+  note_packets_out(now_ns);
+}
+
+// Word by word: the fields are as wide, or several of them are.
+void DataplaneWatch::settle() {
+  static_assert(sizeof(Feedback) % sizeof(uint64_t) == 0 && alignof(Feedback) >= sizeof(uint64_t));
+  if (readings_ < 3) {
+    *settled_ = *feedback_;
+    return;
+  }
+  const auto words = [](const std::unique_ptr<Feedback>& of) {
+    return reinterpret_cast<uint64_t*>(of.get());
+  };
+  const uint64_t *a = words(earlier_), *b = words(before_), *c = words(feedback_);
+  uint64_t* out = words(settled_);
+  for (size_t i = 0; i < sizeof(Feedback) / sizeof(uint64_t); ++i)
+    out[i] = std::max(std::min(a[i], b[i]), std::min(std::max(a[i], b[i]), c[i]));
 }
 
 // Another process: what it counts begins at 0.
@@ -125,9 +145,12 @@ bool DataplaneWatch::may_update_rates(uint64_t now_ns) const {
 }
 
 void DataplaneWatch::note_packets_out(uint64_t now_ns) {
-  if (readings_ < 2) return;
-  for (uint32_t i = 0; i < kMaxBackends; ++i)
-    if (feedback_->backends[i].packets_out > before_->backends[i].packets_out) sent_at_ns_[i] = now_ns;
+  if (readings_ < 3) return;
+  const bool is_first = std::exchange(counted_epoch_, feedback_->header.epoch) != feedback_->header.epoch;
+  for (uint32_t i = 0; i < kMaxBackends; ++i) {
+    const uint64_t before = std::exchange(counted_out_[i], settled_->backends[i].packets_out);
+    if (!is_first && counted_out_[i] > before) sent_at_ns_[i] = now_ns;
+  }
 }
 
 bool DataplaneWatch::has_sent(uint16_t backend, uint64_t now_ns) const {
@@ -224,10 +247,12 @@ void DataplaneWatch::update_rates() {
 
 void DataplaneWatch::note_contradictions(uint64_t found, uint64_t now_ns) {
   if (found == 0) return;
-  const bool is_told = contradictions_ != 0 && now_ns < contradicted_ns_ + kToldNs;
+  const bool is_first = contradictions_ == 0;
   contradictions_ += found;
   contradicted_ns_ = now_ns;
-  if (!is_told) on_event_(Level::error, contradiction_text());
+  if (!is_first && now_ns < contradiction_logged_ns_ + kLogAgainNs) return;
+  contradiction_logged_ns_ = now_ns;
+  on_event_(Level::error, contradiction_text());
 }
 
 std::string DataplaneWatch::contradiction_text() const {
@@ -253,15 +278,24 @@ FlowReport DataplaneWatch::report() const {
   return report;
 }
 
+// An id that flows carry must not get another meaning: none counts as free by one reading.
+uint64_t DataplaneWatch::flows_of(uint64_t settled, uint64_t newest) const {
+  return readings_ < 3 ? 1 : std::max(settled, newest);
+}
+
 FlowReport DataplaneWatch::service_flows() const {
   FlowReport of = report();
-  of.flows = [this](uint16_t id) { return feedback_->services[id].flows; };
+  of.flows = [this](uint16_t id) {
+    return flows_of(settled_->services[id].flows, feedback_->services[id].flows);
+  };
   return of;
 }
 
 FlowReport DataplaneWatch::backend_flows() const {
   FlowReport of = report();
-  of.flows = [this](uint16_t id) { return feedback_->backends[id].flows; };
+  of.flows = [this](uint16_t id) {
+    return flows_of(settled_->backends[id].flows, feedback_->backends[id].flows);
+  };
   return of;
 }
 

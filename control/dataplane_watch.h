@@ -47,6 +47,9 @@ class DataplaneWatch {
   const FeedbackResult& result() const { return result_; }
   // The last readable feedback; all zero before the first one. Its counters are of the past if !is_working().
   const Feedback& feedback() const { return *feedback_; }
+  // Its numbers as three consecutive readings have them: of each the middle one, so that what somebody else
+  // wrote between two reports of the dataplane is in none. With fewer readings: feedback(). Not for texts.
+  const Feedback& settled() const { return *settled_; }
   // The generation of our table in use; 0: none of ours.
   uint64_t adopted() const { return adopted_; }
   // The newest generation of ours that was refused and not overtaken by an adopted one; 0: none.
@@ -64,7 +67,7 @@ class DataplaneWatch {
   // The names of the ports that a living dataplane holds, by index; empty: none runs or it has none yet.
   std::vector<std::string> ports() const;
 
-  // Reports by service and backend id for Ids::release.
+  // Reports by service and backend id for Ids::release. Before the third reading everything may have flows.
   FlowReport service_flows() const;
   FlowReport backend_flows() const;
 
@@ -88,6 +91,8 @@ class DataplaneWatch {
   void note_acknowledgement(uint64_t generation, uint64_t now_ns);
   void note_epoch();
   void keep(FeedbackResult result, uint64_t now_ns);
+  void settle();
+  uint64_t flows_of(uint64_t settled, uint64_t newest) const;
   bool may_update_rates(uint64_t now_ns) const;
   void update_rates();
   std::string contradiction_text() const;
@@ -100,7 +105,7 @@ class DataplaneWatch {
   Event on_event_;
   FeedbackResult result_;
   // The last readings, and how many of them, the newest first, are consecutive ones of one dataplane.
-  std::unique_ptr<Feedback> feedback_, before_, earlier_;
+  std::unique_ptr<Feedback> feedback_, before_, earlier_, settled_;
   uint32_t readings_ = 0;
   uint64_t read_ns_ = 0, before_ns_ = 0;
   std::string presence_;  // what was last said about it
@@ -109,8 +114,11 @@ class DataplaneWatch {
   uint64_t waiting_generation_ = 0, waiting_since_ns_ = 0;
   std::string late_;  // who has not acknowledged; empty: nobody is late
   uint64_t rates_at_ns_ = 0;
-  uint64_t contradictions_ = 0, contradicted_ns_ = 0;
-  std::vector<uint64_t> sent_at_ns_;  // by backend: when its counter was last seen to grow; 0: never
+  uint64_t contradictions_ = 0, contradicted_ns_ = 0, contradiction_logged_ns_ = 0;
+  // By backend: its counter, and when that was last seen to grow; 0: never. Of the dataplane
+  // `counted_epoch_`.
+  std::vector<uint64_t> counted_out_, sent_at_ns_;
+  uint64_t counted_epoch_ = 0;
   std::vector<ServiceRates> services_;
   std::vector<BackendRates> backends_;
   std::vector<Rate> drops_;

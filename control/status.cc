@@ -43,8 +43,8 @@ json table_json(const StatusView& view) {
 
 json workers_json(const StatusView& view) {
   json workers = json::array();
-  const Feedback& feedback = view.watch.feedback();
-  for (uint32_t i = 0; i < feedback.header.worker_count; ++i) {
+  const Feedback& feedback = view.watch.settled();
+  for (uint32_t i = 0; i < view.watch.feedback().header.worker_count; ++i) {
     const WorkerFeedback& worker = feedback.workers[i];
     workers.push_back({{"cpu", worker.cpu},
                        {"busy", rounded(view.watch.busy(i).value())},
@@ -67,8 +67,8 @@ json take_over_json(const TakeOverFeedback& take_over) {
 }
 
 json dataplane_json(const StatusView& view) {
-  const Feedback& feedback = view.watch.feedback();
-  const FeedbackHeader& header = feedback.header;
+  const Feedback& feedback = view.watch.settled();
+  const FeedbackHeader& header = view.watch.feedback().header;
   const bool working = view.watch.is_working();
   json ports = json::array();
   for (const auto& port : std::span(feedback.ports).first(header.port_count))
@@ -125,7 +125,7 @@ json service_json(const StatusView& view, const Conditions& conditions, const Se
   const uint16_t id = view.ids.service(service);
   json listen = json::array();
   for (const Endpoint& endpoint : service.listen) listen.push_back(endpoint_text(endpoint));
-  const ServiceFeedback& feedback = view.watch.feedback().services[id];
+  const ServiceFeedback& feedback = view.watch.settled().services[id];
   const ServiceRates& rates = view.watch.service_rates(id);
   return {{"name", service.name},
           {"listen", listen},
@@ -158,7 +158,7 @@ json backend_json(const StatusView& view, const PoolConfig& pool, const BackendC
   const auto health = view.health.status(pool.name, backend.name).value_or(BackendHealth{});
   const AdminEntry* found = view.operators.find(pool.name, backend.name);
   const AdminEntry admin = found ? *found : AdminEntry{};
-  const BackendFeedback& feedback = view.watch.feedback().backends[id];
+  const BackendFeedback& feedback = view.watch.settled().backends[id];
   const BackendRates& rates = view.watch.backend_rates(id);
   json addresses = json::array();
   for (const auto& address : {backend.v4, backend.v6})
@@ -277,15 +277,15 @@ std::string drops_json(const StatusView& view) {
   json drops = json::array();
   for (uint32_t i = 0; i < kDropReasonCount; ++i)
     drops.push_back({{"name", std::string(kDropReasonNames[i])},
-                     {"packets", view.watch.feedback().drops[i]},
+                     {"packets", view.watch.settled().drops[i]},
                      {"per_second", rounded(view.watch.drop_rate(i).per_second())},
                      {"text", std::string(kDropReasonTexts[i])}});
   return dump({{"working", view.watch.is_working()},
-               {"to_kernel", view.watch.feedback().to_kernel},
-               {"answered", view.watch.feedback().answered},
-               {"kernel_taken", view.watch.feedback().kernel_taken},
-               {"from_kernel", view.watch.feedback().from_kernel},
-               {"kernel_waits", view.watch.feedback().kernel_waits},
+               {"to_kernel", view.watch.settled().to_kernel},
+               {"answered", view.watch.settled().answered},
+               {"kernel_taken", view.watch.settled().kernel_taken},
+               {"from_kernel", view.watch.settled().from_kernel},
+               {"kernel_waits", view.watch.settled().kernel_waits},
                {"drops", drops}});
 }
 

@@ -103,7 +103,7 @@ uint64_t flows_of(const StatusView& view, const std::string& pool, const std::st
   for (const auto& p : view.config.pools)
     for (const auto& b : p.backends)
       if (p.name == pool && b.name == backend)
-        return view.watch.feedback().backends[view.ids.backend(pool, b)].flows;
+        return view.watch.settled().backends[view.ids.backend(pool, b)].flows;
   return 0;
 }
 

@@ -170,8 +170,8 @@ void add_control(const StatusView& view, Writer& out) {
 }
 
 void add_dataplane(const StatusView& view, Writer& out) {
-  const Feedback& feedback = view.watch.feedback();
-  const FeedbackHeader& header = feedback.header;
+  const Feedback& feedback = view.watch.settled();
+  const FeedbackHeader& header = view.watch.feedback().header;
   out.add("portico_dataplane_up", "1 if the dataplane is running and answers.", kGauge,
           view.watch.is_working() ? 1 : 0);
   out.add("portico_dataplane_start_time_seconds", "When the dataplane started, Unix time.", kGauge,
@@ -250,7 +250,7 @@ void add_pool(const StatusView& view, const PoolConfig& pool, Writer& out) {
             view.builder.share(pool_id, id), labels);
     out.add("portico_backend_admin_state", "0 active, 1 drained, 2 held.", kGauge,
             static_cast<double>(view.operators.state(pool.name, backend.name)), labels);
-    if (id != kNone) out.add_record(kBackendFields, view.watch.feedback().backends[id], labels);
+    if (id != kNone) out.add_record(kBackendFields, view.watch.settled().backends[id], labels);
   }
 }
 
@@ -263,7 +263,7 @@ std::string metrics_text(const StatusView& view) {
   for (const auto& service : view.config.services) {
     const uint16_t id = view.ids.service(service);
     if (id != kNone)
-      out.add_record(kServiceFields, view.watch.feedback().services[id], {{"service", service.name}});
+      out.add_record(kServiceFields, view.watch.settled().services[id], {{"service", service.name}});
   }
   for (const auto& pool : view.config.pools) add_pool(view, pool, out);
   return out.text();
