@@ -11,6 +11,7 @@
 #include <fstream>
 #include <map>
 
+#include "contract/interface_facts.h"
 #include "contract/port_name.h"
 #include "control/config_sections.h"
 #include "control/host.h"
@@ -49,32 +50,34 @@ void check_ports(ConfigReader& reader, const DataplaneConfig& dataplane) {
 // Each worker polls one queue of each port. What the kernel spreads to a queue without a worker would be
 // lost, and a worker without a queue has nothing to do: the dataplane starts with neither.
 void check_queues(ConfigReader& reader, const DataplaneConfig& dataplane) {
-  std::map<std::string, uint32_t> queues;  // of the kernel's interfaces that tell
+  std::map<std::string, InterfaceFacts> interfaces;  // the kernel's that tell
   uint32_t fewest = UINT32_MAX;
   for (const auto& port : dataplane.ports) {
     if (parse_port(port.name, port.devargs).kind != PortKind::kernel_interface) continue;
-    const uint32_t count = interface_facts(port.name).rx_queues;
-    if (count != 0) queues[port.name] = count;
-    if (count != 0) fewest = std::min(fewest, count);
+    const InterfaceFacts facts = interface_facts(port.name);
+    if (facts.rx_queues == 0) continue;
+    interfaces[port.name] = facts;
+    fewest = std::min(fewest, facts.rx_queues);
   }
   // `auto` takes what all ports have.
   const bool is_given = dataplane.workers != 0;
   const uint32_t workers = is_given ? dataplane.workers : fewest;
   const bool by_cpus = !dataplane.worker_cpus.empty();
   for (size_t i = 0; i < dataplane.ports.size(); ++i) {
-    const auto found = queues.find(dataplane.ports[i].name);
-    if (found == queues.end() || found->second == workers) continue;
-    const auto& [name, count] = *found;
+    const auto found = interfaces.find(dataplane.ports[i].name);
+    if (found == interfaces.end() || found->second.rx_queues == workers) continue;
+    const auto& [name, facts] = *found;
+    const uint32_t count = facts.rx_queues;
     const std::string place = !is_given ? fmt::format("dataplane/ports/#{}", i)
                               : by_cpus ? "dataplane/worker_cpus"
                                         : "dataplane/workers";
     reader.error(reader.mark(place),
                  fmt::format("{} for the {} of `{}`; each worker polls one queue of each port: "
-                             "set {}, or `ethtool -L {} combined {}`",
+                             "set {}, or `{}`",
                              plural(workers, "worker"), plural(count, "receive queue"), name,
                              by_cpus ? fmt::format("`worker_cpus` to {}", plural(count, "CPU"))
                                      : fmt::format("`workers: {}`", count),
-                             name, workers));
+                             queues_command(name, facts, workers)));
   }
 }
 

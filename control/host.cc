@@ -1,40 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/host.h"
 
-#include <linux/ethtool.h>
 #include <linux/if_addr.h>
-#include <linux/sockios.h>
 #include <net/if.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <utility>
 
-#include "contract/run_dir.h"
-
 namespace portico {
-
-InterfaceFacts interface_facts(const std::string& interface) {
-  InterfaceFacts facts;
-  ifreq ask{};
-  if (interface.size() >= sizeof ask.ifr_name) return facts;
-  const FileHandle handle(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  const auto answers = [&](unsigned long request) {
-    std::memcpy(ask.ifr_name, interface.c_str(), interface.size() + 1);
-    return handle.is_open() && ioctl(handle.fd(), request, &ask) == 0;
-  };
-  facts.exists = answers(SIOCGIFFLAGS);
-  facts.is_loopback = facts.exists && (ask.ifr_flags & IFF_LOOPBACK) != 0;
-  ethtool_channels channels{};
-  channels.cmd = ETHTOOL_GCHANNELS;
-  ask = {};
-  ask.ifr_data = reinterpret_cast<char*>(&channels);
-  if (facts.exists && answers(SIOCETHTOOL)) facts.rx_queues = channels.rx_count + channels.combined_count;
-  return facts;
-}
 
 std::string interface_name(int ifindex) {
   char name[IF_NAMESIZE] = "";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel says of this host's interfaces and addresses, in this network namespace. Needs no rights.
+// What the kernel says of this host's addresses, in this network namespace. Needs no rights.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +12,6 @@
 #include "control/netlink.h"
 
 namespace portico {
-
-struct InterfaceFacts {
-  bool exists = false;
-  bool is_loopback = false;
-  uint32_t rx_queues = 0;  // on which packets arrive; 0: the driver does not say
-};
-
-// Never fails: what is not known stays 0.
-InterfaceFacts interface_facts(const std::string& interface);
 
 // "" if there is no such interface any more.
 std::string interface_name(int ifindex);

@@ -5,8 +5,6 @@
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -19,8 +17,6 @@
 #include <string_view>
 #include <vector>
 
-#include "contract/run_dir.h"
-
 namespace portico {
 namespace {
 
@@ -29,13 +25,6 @@ int64_t number_in(const std::filesystem::path& path, int64_t otherwise) {
   std::ifstream file(path);
   int64_t value = 0;
   return file >> value ? value : otherwise;
-}
-
-bool interface_ioctl(unsigned long request, const std::string& interface, ifreq& ask) {
-  if (interface.size() >= sizeof ask.ifr_name) return false;
-  const FileHandle socket_handle(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  std::memcpy(ask.ifr_name, interface.c_str(), interface.size() + 1);
-  return socket_handle.is_open() && ioctl(socket_handle.fd(), request, &ask) == 0;
 }
 
 // The kernel's names of the features by which a NIC takes out tags of 802.1Q and of 802.1ad. `ethtool -k`
@@ -100,23 +89,6 @@ void switch_off(const std::string& interface, const std::vector<uint32_t>& bits,
 }
 
 }  // namespace
-
-InterfaceFacts interface_facts(const std::string& interface) {
-  InterfaceFacts facts;
-  ifreq ask{};
-  facts.exists = interface_ioctl(SIOCGIFFLAGS, interface, ask);
-  if (!facts.exists) return facts;
-  facts.is_up = (ask.ifr_flags & IFF_UP) != 0;
-  if (interface_ioctl(SIOCGIFMTU, interface, ask)) facts.mtu = static_cast<uint32_t>(ask.ifr_mtu);
-  ethtool_channels channels{};
-  channels.cmd = ETHTOOL_GCHANNELS;
-  ask = {};
-  ask.ifr_data = reinterpret_cast<char*>(&channels);
-  if (interface_ioctl(SIOCETHTOOL, interface, ask)) {
-    facts.rx_queues = channels.rx_count + channels.combined_count;
-  }
-  return facts;
-}
 
 int numa_node_of(const PortPlan& port) {
   if (port.kind == PortKind::pci) {
@@ -194,14 +166,13 @@ std::optional<std::string> objection_to(const PortPlan& port, uint32_t workers) 
                              std::to_string(facts.rx_queues) + " queues and there are " +
                              std::to_string(workers) + " workers";
   if (facts.rx_queues > workers) {
-    return counts + "; packets on the other queues would be lost; `ethtool -L " + port.interface +
-           " combined " + std::to_string(workers) +
-           "` (or `rx`, where it has no combined ones), or set `workers: " + std::to_string(facts.rx_queues) +
-           "`";
+    return counts + "; packets on the other queues would be lost; `" +
+           queues_command(port.interface, facts, workers) +
+           "`, or set `workers: " + std::to_string(facts.rx_queues) + "`";
   }
   if (facts.rx_queues < workers) {
-    return counts + "; set `workers: " + std::to_string(facts.rx_queues) +
-           "`, or more queues with `ethtool -L " + port.interface + "`";
+    return counts + "; set `workers: " + std::to_string(facts.rx_queues) + "`, or more queues with `" +
+           queues_command(port.interface, facts, workers) + "`";
   }
   return std::nullopt;
 }

@@ -7,19 +7,10 @@
 #include <optional>
 #include <string>
 
+#include "contract/interface_facts.h"
 #include "dataplane/port_plan.h"
 
 namespace portico {
-
-struct InterfaceFacts {
-  bool exists = false;
-  bool is_up = false;
-  uint32_t mtu = 0;        // bytes of IP packet
-  uint32_t rx_queues = 0;  // the kernel's, on which packets arrive; 0: the driver does not say
-};
-
-// Of a kernel interface in this network namespace. Never fails: what is not known stays 0.
-InterfaceFacts interface_facts(const std::string& interface);
 
 // NUMA node of the port's hardware; -1: none or not known.
 int numa_node_of(const PortPlan& port);

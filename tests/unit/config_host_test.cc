@@ -101,11 +101,11 @@ TEST_F(ConfigOnHost, WorkersAreAsManyAsQueues) {
   EXPECT_EQ(
       complaint("{ports: [port1], workers: 2}"),
       "f.yaml:2:38: error: 2 workers for the 1 receive queue of `port1`; each worker polls one queue of each "
-      "port: set `workers: 1`, or `ethtool -L port1 combined 2`\n");
+      "port: set `workers: 1`, or `ethtool -L port1 rx 2 tx 2`\n");
   EXPECT_EQ(
       complaint("{ports: [port0], workers: 1}"),
       "f.yaml:2:38: error: 1 worker for the 2 receive queues of `port0`; each worker polls one queue of each "
-      "port: set `workers: 2`, or `ethtool -L port0 combined 1`\n");
+      "port: set `workers: 2`, or `ethtool -L port0 rx 1 tx 1`\n");
   EXPECT_EQ(complaint("{ports: [port1], worker_cpus: \"0-1\"}").find("f.yaml:2:42: error: 2 workers"), 0u)
       << complaint("{ports: [port1], worker_cpus: \"0-1\"}");
   EXPECT_EQ(complaint("{ports: [port1, port0]}").find("f.yaml:2:28: error: 1 worker for the 2 receive"), 0u)
