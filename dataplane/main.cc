@@ -81,6 +81,11 @@ void open_ports(const StartPlan& plan, const std::vector<rte_mempool*>& pools, P
     if (is_steered)
       if (const auto changed = keep_vlan_tags(port.interface); !changed.empty())
         log_info("port " + port.name + ": VLAN tags stay in its frames now (" + changed + " off)");
+    if (is_steered && interface_facts(port.interface).driver == "veth")
+      log_warning(
+          "port " + port.name +
+          " is a veth interface: only its peer can leave VLAN tags in frames, else those of any VLAN "
+          "pass for untagged; on the peer's side: `ethtool -K PEER txvlan off tx-vlan-stag-hw-insert off`");
     ports.open(port, plan.workers, plan.mtus[i], pools);
     if (is_steered) throw_failure(steering.attach(port.interface));
   }

@@ -33,7 +33,7 @@ add_bridge() {
 }
 
 # A wire from a host's interface to a bridge. Offloads are off at both ends: what crosses it are frames as a real wire
-# carries them, at most 1500 bytes of payload and with checksums filled in.
+# carries them, at most 1500 bytes of payload, with checksums filled in and VLAN tags in their bytes.
 connect() { # HOST INTERFACE BRIDGE MAC
   local port=$1
   if [ "$1" = balancer ]; then port=$1-$2; fi
@@ -45,7 +45,7 @@ connect() { # HOST INTERFACE BRIDGE MAC
 }
 
 wire_only() { # HOST INTERFACE
-  ip netns exec "$NAME-$1" ethtool -K "$2" tx off rx off tso off gso off gro off >/dev/null
+  ip netns exec "$NAME-$1" ethtool -K "$2" tx off rx off tso off gso off gro off txvlan off tx-vlan-stag-hw-insert off >/dev/null
 }
 
 addresses() { # HOST INTERFACE ADDRESS/LENGTH...
