@@ -249,6 +249,11 @@ int upgrade_dataplane(const Context& context) {
   return kExitWell;
 }
 
+int show_help(const Context& context, const std::string& text) {
+  context.out << (context.json ? dump({{"help", text}}) : text);
+  return kExitWell;
+}
+
 int show_version(const Context& context) {
   const std::string version = PORTICO_VERSION;
   context.out << (context.json ? dump({{"version", version}, {"table_abi", kAbiVersion}})

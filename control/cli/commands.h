@@ -49,6 +49,8 @@ int show_topology(const Context& context);
 // Makes the dataplane give way to the program that now has its name, and waits until that forwards.
 int upgrade_dataplane(const Context& context);
 int show_version(const Context& context);
+// `text`: the help for a person.
+int show_help(const Context& context, const std::string& text);
 
 // The whole program: parses the command line and runs the command. `terminal`: whether `out` is one.
 int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err, bool terminal);

@@ -5,6 +5,7 @@
 #include <functional>
 #include <ostream>
 #include <span>
+#include <sstream>
 #include <string_view>
 #include <vector>
 
@@ -93,7 +94,11 @@ bool has_json_flag(int argc, const char* const* argv) {
 
 // Help and errors of the command line; the exit status.
 int show_usage(const Context& context, const CLI::App& app, const CLI::ParseError& error) {
-  if (error.get_exit_code() == 0) return app.exit(error, context.out, context.err);
+  if (error.get_exit_code() == 0) {
+    std::ostringstream text;
+    app.exit(error, text, text);
+    return show_help(context, text.str());
+  }
   const std::vector<std::string> rest = app.remaining();
   const bool is_unknown = app.get_subcommands().empty() && !rest.empty();
   return fail(context, kExitUsage,

@@ -265,7 +265,13 @@ TEST_F(CliProgram, WrongCommandLinesAreJsonIfThatIsAskedFor) {
     EXPECT_TRUE(answer.contains("remedy"));
     EXPECT_EQ(err_.str(), "");
   }
-  EXPECT_EQ(run_program({"--json", "--help"}), 0);
+  for (const auto& arguments :
+       std::vector<std::vector<const char*>>{{"--json", "--help"}, {"drain", "--help", "--json"}}) {
+    EXPECT_EQ(run_program(arguments), 0);
+    const json answer = json::parse(out_.str(), nullptr, false);
+    ASSERT_TRUE(answer.is_object()) << out_.str();
+    EXPECT_NE(answer.value("help", "").find("drain"), std::string::npos) << out_.str();
+  }
 }
 
 TEST_F(CliProgram, ErrorsDoNotCommandTheTerminal) {
