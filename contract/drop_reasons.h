@@ -26,7 +26,7 @@
     "which sees the kernel's traffic, too; elsewhere steering is older than the table")                      \
   X(unknown_vlan,                                                                                            \
     "tagged for a VLAN that the kernel has no device for on this port; check the switch's trunk")            \
-  X(access_denied, "the client is in no allowed prefix of the service; check `allow`")                       \
+  X(access_denied, "the service's access lists keep the client out; check `allow` and `deny`")               \
   X(unknown_flow, "a later packet of a connection that is not known here, in nat mode; answered with RST")   \
   X(unknown_reply, "a packet to a NAT address that belongs to no connection; often late ones after a close") \
   X(no_backend, "the pool has no backend to use and `all_down` says drop; check `portico status`")           \
