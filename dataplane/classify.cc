@@ -233,7 +233,7 @@ bool has_index(const Packet& packet) {
 }
 
 // Most of a burst looks into one index, whose parameters stay in registers meanwhile.
-#define PORTICO_FIND_CANDIDATES(candidate_in)                                             \
+#define PORTICO_FIND_CANDIDATES(candidate_in, fetch)                                      \
   for (uint32_t i = 0; i < n;) {                                                          \
     if (!has_index(core.packets[i])) {                                                    \
       ++i;                                                                                \
@@ -243,31 +243,43 @@ bool has_index(const Packet& packet) {
     for (; i < n && core.packets[i].index == &index && has_index(core.packets[i]); ++i) { \
       Packet& packet = core.packets[i];                                                   \
       const uint32_t candidate = index.candidate_in(packet.hash);                         \
-      index.prefetch_entry(candidate);                                                    \
       packet.candidate = candidate;                                                       \
+      fetch;                                                                              \
     }                                                                                     \
   }
+#define PORTICO_FETCH_NEAR index.prefetch_entry(candidate)
+#define PORTICO_FETCH_FAR core.entries[i] = index.prefetch_far_entry(candidate)
 
-void find_candidates_portably(WorkerCore& core, uint32_t n) {
-  PORTICO_FIND_CANDIDATES(candidate)
+void find_candidates_portably(WorkerCore& core, uint32_t n, bool are_far) {
+  if (are_far) {
+    PORTICO_FIND_CANDIDATES(candidate, PORTICO_FETCH_FAR)
+  } else {
+    PORTICO_FIND_CANDIDATES(candidate, PORTICO_FETCH_NEAR)
+  }
 }
 
 #if defined(__x86_64__)
-[[gnu::target("avx512f,bmi2")]] void find_candidates_by_avx512(WorkerCore& core, uint32_t n) {
-  PORTICO_FIND_CANDIDATES(candidate_by_avx512)
+[[gnu::target("avx512f,bmi2")]] void find_candidates_by_avx512(WorkerCore& core, uint32_t n, bool are_far) {
+  if (are_far) {
+    PORTICO_FIND_CANDIDATES(candidate_by_avx512, PORTICO_FETCH_FAR)
+  } else {
+    PORTICO_FIND_CANDIDATES(candidate_by_avx512, PORTICO_FETCH_NEAR)
+  }
 }
 #else
-void find_candidates_by_avx512(WorkerCore& core, uint32_t n) {
-  find_candidates_portably(core, n);
+void find_candidates_by_avx512(WorkerCore& core, uint32_t n, bool are_far) {
+  find_candidates_portably(core, n, are_far);
 }
 #endif
 
 #undef PORTICO_FIND_CANDIDATES
+#undef PORTICO_FETCH_NEAR
+#undef PORTICO_FETCH_FAR
 
 }  // namespace
 
-void find_candidates(WorkerCore& core, uint32_t n) {
-  core.has_avx512 ? find_candidates_by_avx512(core, n) : find_candidates_portably(core, n);
+void find_candidates(WorkerCore& core, uint32_t n, bool are_far) {
+  core.has_avx512 ? find_candidates_by_avx512(core, n, are_far) : find_candidates_portably(core, n, are_far);
 }
 
 }  // namespace portico

@@ -63,6 +63,9 @@ struct Opening {
 
 class HeaderTimers;
 
+// So many packets before a packet is forwarded its entry is fetched from the second-level cache to the first.
+inline constexpr uint32_t kEntriesAhead = 4;
+
 struct WorkerCore {
   explicit WorkerCore(const WorkerConfig& c);
   ~WorkerCore();
@@ -101,6 +104,8 @@ struct WorkerCore {
   FirstLook look;
   std::array<Packet, kBurstSize> packets;
   std::array<Opening, kBurstSize> openings;
+  // The packets' likely entries, for prefetching: out of date where there is none. Beyond a burst: null.
+  std::array<const void*, kBurstSize + kEntriesAhead> entries{};
   std::array<rte_mbuf*, 2 * kBurstSize> to_free;
   uint32_t to_free_count = 0;
   Output output;

@@ -36,11 +36,20 @@ class FlowIndex {
         entries_(static_cast<const char*>(entries)),
         entry_size_(entry_size) {}
 
-  void prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[first_bucket(hash)], 1); }
+  // Into the second-level cache, which has more fetches from memory under way at a time than the first.
+  void prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[first_bucket(hash)], 0, kSecondLevel); }
+  // An entry that is likely in the caches, into the first level.
   void prefetch_entry(uint32_t reference) const {
-    const char* const first = entries_ + size_t{reference} * entry_size_;
+    const char* const first = entry_at(reference);
     __builtin_prefetch(first, 1);
     __builtin_prefetch(first + entry_size_ - 1, 1);
+  }
+  // One that is likely in memory, into the second level. Returns where it is.
+  const void* prefetch_far_entry(uint32_t reference) const {
+    const char* const first = entry_at(reference);
+    __builtin_prefetch(first, 0, kSecondLevel);
+    __builtin_prefetch(first + entry_size_ - 1, 0, kSecondLevel);
+    return first;
   }
 
   // The first reference of the first bucket whose tag fits, or 0: likely the wanted one, worth a prefetch.
@@ -121,6 +130,7 @@ class FlowIndex {
   };
   static_assert(sizeof(Bucket) == 64);
   static constexpr uint32_t kKeysPerBucket = 64 / kBytesPerKey;
+  static constexpr int kSecondLevel = 2;  // __builtin_prefetch's locality
   static constexpr uint32_t kAllPlaces = (1u << kPlaces) - 1, kNoPlace = 1u << kPlaces;
 
   template <typename Matches>
@@ -142,6 +152,9 @@ class FlowIndex {
     return places_equal(bucket, 0xffffffff, 0);
   }
 
+  const char* entry_at(uint32_t reference) const {
+    return entries_ + size_t{reference} * entry_size_;
+  }
   uint32_t reference_mask() const {
     return (1u << reference_bits_) - 1;
   }

@@ -18,8 +18,9 @@ namespace portico {
 void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over);
 // The same without first looks, packet by packet, whose shape then is general: no short way is for them.
 void classify_generally(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over);
-// Picks the likely entry of each packet's flow and prefetches it.
-void find_candidates(WorkerCore& core, uint32_t n);
+// Picks the likely entry of each packet's flow and prefetches it: if entries are far, to the second-level
+// cache, and says in WorkerCore::entries where it is.
+void find_candidates(WorkerCore& core, uint32_t n, bool are_far);
 
 // --- balance.cc ---
 // What becomes of a client's packet whose flow is known.

@@ -63,10 +63,12 @@ void forward_others(WorkerCore& core, Packet& packet, bool was_handed_over) {
          PlainOpening(core).open(packet, core.openings[i], packet.l3);
 }
 
-void forward_burst(WorkerCore& core, uint32_t n, bool were_handed_over) {
+template <bool kAreFar>
+[[gnu::noinline]] void forward_burst(WorkerCore& core, uint32_t n, bool were_handed_over) {
   PlainPath<V4> v4(core);
   uint64_t forwarded = 0;
   for (uint32_t i = 0; i < n; ++i) {
+    if constexpr (kAreFar) __builtin_prefetch(core.entries[i + kEntriesAhead], 1);
     if (forward_plain(core, v4, i)) {
       ++forwarded;
     } else {
@@ -76,17 +78,29 @@ void forward_burst(WorkerCore& core, uint32_t n, bool were_handed_over) {
   bump(core.counters.forwarded, forwarded);
 }
 
+template <typename Flows>
+uint64_t bytes_in_use(const std::atomic<Flows*>& flows) {
+  const Flows* const table = flows.load(std::memory_order_relaxed);
+  return table == nullptr ? 0 : uint64_t{table->highest()} * Flows::kBytesPerFlow;
+}
+bool are_entries_far(const WorkerCore& core) {
+  return bytes_in_use(core.v4.dsr) + bytes_in_use(core.v4.nat) + bytes_in_use(core.v6.dsr) +
+             bytes_in_use(core.v6.nat) >
+         core.config.near_bytes;
+}
+
 // The stages, each over the whole burst, so that the cache misses of one packet overlap those of the others:
 // headers, index buckets, entries.
 void run_stages(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over) {
+  const bool are_far = are_entries_far(core);
   if (core.config.short_ways) {
     classify_burst(core, mbufs, n, were_handed_over);
-    find_candidates(core, n);
+    find_candidates(core, n, are_far);
     if (core.look.syns != 0) plan_openings(core);
   } else {
     classify_generally(core, mbufs, n, were_handed_over);
   }
-  forward_burst(core, n, were_handed_over);
+  are_far ? forward_burst<true>(core, n, were_handed_over) : forward_burst<false>(core, n, were_handed_over);
   free_dropped(core);
 }
 

@@ -215,11 +215,12 @@ Twins::Twins(WorkerConfig config, const Table& table, uint16_t highest_id) : hig
   config.pool = packet_pool();
   config.flow_key = kFlowKey;
   struct Way {
-    bool short_ways, vectors;
+    bool short_ways, vectors, are_flows_near;
   };
-  for (const Way way : {Way{false, false}, Way{true, false}, Way{true, true}}) {
+  for (const Way way : {Way{false, false, true}, Way{true, false, true}, Way{true, true, false}}) {
     config.short_ways = way.short_ways;
     config.vectors = way.vectors;
+    config.near_bytes = way.are_flows_near ? ~uint64_t{0} : 0;
     workers_.push_back(std::make_unique<Worker>(config));
     workers_.back()->prepare(table);
     set_cursors<V4>(WorkerProbe::core(*workers_.back()));

@@ -33,8 +33,8 @@ struct Sent {
 
 class Twins {
  public:
-  // `config.vectors`, `short_ways`, `huge_pages`, `pool` and `flow_key` are set here. Counters are compared
-  // of services and backends with ids up to `highest_id`.
+  // `config.vectors`, `short_ways`, `near_bytes`, `huge_pages`, `pool` and `flow_key` are set here. Counters
+  // are compared of services and backends with ids up to `highest_id`.
   Twins(WorkerConfig config, const Table& table, uint16_t highest_id);
   ~Twins();
   Twins(const Twins&) = delete;
