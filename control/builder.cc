@@ -166,7 +166,11 @@ void Builder::build_pool(const BuildInput& input, const PoolConfig& pool, TableC
   memory.next_change_ns.reset();
   const auto service_ports = backend_ports(input.config, pool.name);
   for (size_t i = 0; i < all.size(); ++i) {
-    const FlowDecision flows = decide_flows(pool, all[i], decision, service_ports, input.now_ns);
+    const auto left_ns = memory.last_usable.left_ns(all[i].id);
+    const auto doubt_until_ns =
+        left_ns && is_in_doubt(all[i], all) ? std::optional(*left_ns + window_ns) : std::nullopt;
+    const FlowDecision flows =
+        decide_flows(pool, all[i], decision, service_ports, input.now_ns, doubt_until_ns);
     built.backends.push_back(backend_record(input.routing, id, pool.backends[i], all[i], flows));
     if (flows.next_change_ns && (!memory.next_change_ns || *flows.next_change_ns < *memory.next_change_ns))
       memory.next_change_ns = flows.next_change_ns;

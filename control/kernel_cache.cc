@@ -115,11 +115,16 @@ bool KernelCache::take_link(const nlmsghdr* message) {
   if (part->ifi_family != AF_UNSPEC) return false;
   if (message->nlmsg_type == RTM_DELLINK) {
     std::erase_if(neighbours, [&](const auto& entry) { return entry.first.ifindex == part->ifi_index; });
+    up_since.erase(part->ifi_index);
     return links.erase(part->ifi_index) != 0;
   }
   Link link = link_of(message);
   Link& known = links[part->ifi_index];
   const bool changed = link != known;
+  if (link.up)
+    up_since.try_emplace(part->ifi_index, std::chrono::steady_clock::now());
+  else
+    up_since.erase(part->ifi_index);
   known = std::move(link);
   return changed;
 }

@@ -54,6 +54,7 @@ struct NeighbourKey {
 
 struct KernelCache {
   std::map<int, Link> links;
+  std::map<int, std::chrono::steady_clock::time_point> up_since;  // of the links that are up
   RoutesByPrefix routes;
   std::map<NeighbourKey, Neighbour> neighbours;
 

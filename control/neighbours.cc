@@ -65,10 +65,11 @@ struct Neighbours::Cache {
   std::vector<std::string> devices_on(const std::string& interface, int Link::*below) const;
   std::optional<NextHop> hop_of(const KernelRoute& route, const RouteHop& hop,
                                 const Address& destination) const;
+  const RouteHop* best_hop(const KernelRoute& route) const;
   std::optional<NextHop> first_hop(const KernelRoute& route, const Address& destination) const;
   std::optional<NextHop> next_hop(const Address& destination) const;
   std::optional<PortRoute> port_route(const Prefix& prefix, const KernelRoute& route,
-                                      std::span<const std::string> interfaces) const;
+                                      std::span<const std::string> interfaces, bool with_carrier) const;
   void probe(const Address& neighbour, int ifindex);
   void probe_in_use();
   void probe_if_needed(const Address& neighbour, int ifindex);
@@ -86,8 +87,13 @@ int Neighbours::Cache::dump(uint16_t type, const NetlinkHandler& handler) {
 int Neighbours::Cache::read_links() {
   KernelCache fresh;
   const int error = dump(RTM_GETLINK, [&](const nlmsghdr* message) { fresh.take_link(message); });
-  if (error == 0) kernel.links = std::move(fresh.links);
-  return error;
+  if (error != 0) return error;
+  for (auto& [ifindex, since] : fresh.up_since)
+    if (const auto known = kernel.up_since.find(ifindex); known != kernel.up_since.end())
+      since = known->second;
+  kernel.up_since = std::move(fresh.up_since);
+  kernel.links = std::move(fresh.links);
+  return 0;
 }
 
 int Neighbours::Cache::read_neighbours() {
@@ -175,7 +181,7 @@ const KernelRoute* Neighbours::Cache::route_to(const Address& destination) const
 std::optional<NextHop> Neighbours::Cache::hop_of(const KernelRoute& route, const RouteHop& way,
                                                  const Address& destination) const {
   const auto device = kernel.links.find(way.ifindex);
-  if (!way.is_usable || device == kernel.links.end()) return std::nullopt;
+  if (device == kernel.links.end()) return std::nullopt;
   NextHop hop;
   hop.interface = device->second.name;
   hop.ifindex = way.ifindex;
@@ -195,12 +201,21 @@ std::optional<NextHop> Neighbours::Cache::hop_of(const KernelRoute& route, const
   return hop;
 }
 
+// The first that is usable; of several without carrier the first, as the kernel does: a port whose cable is
+// plugged in again, or whose dataplane is back, forwards at once by what was known.
+const RouteHop* Neighbours::Cache::best_hop(const KernelRoute& route) const {
+  const auto exists = [this](const RouteHop& hop) { return kernel.links.contains(hop.ifindex); };
+  const auto& hops = route.hops;
+  auto best =
+      std::find_if(hops.begin(), hops.end(), [&](const auto& hop) { return hop.is_usable && exists(hop); });
+  if (best == hops.end()) best = std::find_if(hops.begin(), hops.end(), exists);
+  return best == hops.end() ? nullptr : &*best;
+}
+
 std::optional<NextHop> Neighbours::Cache::first_hop(const KernelRoute& route,
                                                     const Address& destination) const {
-  for (const RouteHop& way : route.hops) {
-    if (auto hop = hop_of(route, way, destination)) return hop;
-  }
-  return std::nullopt;
+  const RouteHop* hop = best_hop(route);
+  return hop == nullptr ? std::nullopt : hop_of(route, *hop, destination);
 }
 
 std::optional<NextHop> Neighbours::Cache::next_hop(const Address& destination) const {
@@ -209,8 +224,10 @@ std::optional<NextHop> Neighbours::Cache::next_hop(const Address& destination) c
 }
 
 std::optional<PortRoute> Neighbours::Cache::port_route(const Prefix& prefix, const KernelRoute& route,
-                                                       std::span<const std::string> interfaces) const {
+                                                       std::span<const std::string> interfaces,
+                                                       bool with_carrier) const {
   for (const RouteHop& way : route.hops) {
+    if (way.is_usable != with_carrier) continue;
     auto hop = hop_of(route, way, prefix.address);
     if (!hop) continue;
     const auto port = std::find(interfaces.begin(), interfaces.end(), hop->interface);
@@ -333,6 +350,25 @@ std::vector<std::string> Neighbours::other_vlan_devices(const std::string& inter
   return cache_->devices_on(interface, &Link::other_tags_on);
 }
 
+std::optional<int> Neighbours::device_to(const Address& destination) const {
+  const KernelRoute* route = cache_->route_to(destination);
+  const RouteHop* hop = route == nullptr ? nullptr : cache_->best_hop(*route);
+  return hop == nullptr ? std::nullopt : std::optional(hop->ifindex);
+}
+
+std::string Neighbours::interface_of(int ifindex) const {
+  const auto& links = cache_->kernel.links;
+  const auto device = links.find(ifindex);
+  if (device == links.end()) return "";
+  const auto below = links.find(device->second.lower);
+  return below == links.end() ? device->second.name : below->second.name;
+}
+
+bool Neighbours::is_up_since(int ifindex, Clock::time_point since) const {
+  const auto up = cache_->kernel.up_since.find(ifindex);
+  return up != cache_->kernel.up_since.end() && up->second <= since;
+}
+
 std::optional<NextHop> Neighbours::next_hop(const Address& destination) const {
   return cache_->next_hop(destination);
 }
@@ -341,12 +377,10 @@ std::vector<PortRoute> Neighbours::routes_for_ports(std::span<const std::string>
   std::map<Prefix, PortRoute> routes;
   for (const auto& [prefix, alternatives] : cache_->kernel.routes) {
     if (is_link_local(prefix)) continue;
-    for (const KernelRoute& route : alternatives) {
-      auto found = cache_->port_route(prefix, route, interfaces);
-      if (!found) continue;
-      routes.emplace(prefix, std::move(*found));
-      break;
-    }
+    for (const bool with_carrier : {true, false})
+      for (const KernelRoute& route : alternatives)
+        if (auto found = cache_->port_route(prefix, route, interfaces, with_carrier))
+          routes.emplace(prefix, std::move(*found));  // the first stays
   }
   for (const Address& destination : cache_->in_use) {
     auto hop = next_hop(destination);

@@ -90,15 +90,25 @@ class Neighbours {
   // The names of the VLAN devices on it whose tags (802.1ad) the dataplane neither takes nor sends.
   std::vector<std::string> other_vlan_devices(const std::string& interface) const;
 
-  // The way to `destination` by the main table: longest prefix, then lowest metric, then the first usable hop
-  // of several. nullopt: no route (or one that forbids it), or the interface is gone.
+  // The way to `destination` by the main table: longest prefix, then lowest metric, then the first hop of
+  // several that has carrier, else the first. nullopt: no route (or one that forbids it), or the interface is
+  // gone.
   std::optional<NextHop> next_hop(const Address& destination) const;
+
+  // The ifindex of the device that next_hop() leads to.
+  std::optional<int> device_to(const Address& destination) const;
+
+  // The name of a device's interface, of a VLAN device that of the one below; empty: there is none.
+  std::string interface_of(int ifindex) const;
+
+  // Whether a link is administratively up and has had carrier all the time since `since`.
+  bool is_up_since(int ifindex, Clock::time_point since) const;
 
   // The routes that leave by `interfaces` (or a VLAN on them), ascending (prefix, length), no two alike:
   // those by a gateway, connected networks without a hop, and a host route for each resolved on-link
-  // neighbour in use. Of several routes to one prefix it is the best of those, even if the kernel prefers one
-  // by an interface that is not asked for (a management port's default route). Link-local networks are left
-  // out: they mean another thing on each port.
+  // neighbour in use. Of several routes to one prefix it is the best of those with carrier, else the best,
+  // even if the kernel prefers one by an interface that is not asked for (a management port's default route).
+  // Link-local networks are left out: they mean another thing on each port.
   std::vector<PortRoute> routes_for_ports(std::span<const std::string> interfaces) const;
 
   // Asks the kernel to resolve or confirm `neighbour` on the device `ifindex`. The answer comes as news.

@@ -7,6 +7,9 @@
 namespace portico {
 namespace {
 
+// Answers that end a doubt change no backend's state: nobody tells of them.
+constexpr uint64_t kLookAgainNs = 100'000'000;
+
 // The ids of the backends that a predicate names.
 template <typename Predicate>
 std::set<uint16_t> ids_where(const std::vector<Candidate>& backends, Predicate predicate) {
@@ -99,9 +102,10 @@ uint64_t keep_last_window_ns(const PoolConfig& pool) {
 
 void LastUsable::note(const std::set<uint16_t>& usable, uint64_t now_ns, uint64_t window_ns) {
   if (usable.empty()) {
+    if (current_.empty()) return;
     kept_ = kept(now_ns, window_ns);
+    for (const uint16_t id : current_) left_[id] = now_ns;
     current_.clear();
-    left_.clear();
     return;
   }
   // What was kept had the flows until now.
@@ -118,6 +122,11 @@ std::set<uint16_t> LastUsable::kept(uint64_t now_ns, uint64_t window_ns) const {
   for (const auto& [id, until_ns] : left_)
     if (until_ns + window_ns >= now_ns) ids.insert(id);
   return ids;
+}
+
+std::optional<uint64_t> LastUsable::left_ns(uint16_t id) const {
+  const auto left = left_.find(id);
+  return left == left_.end() ? std::nullopt : std::optional(left->second);
 }
 
 PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& backends,
@@ -143,11 +152,26 @@ PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& b
   return {PoolState::kept_last, std::move(kept)};
 }
 
+bool is_in_doubt(const Candidate& backend, const std::vector<Candidate>& all) {
+  const int64_t silent_ns = backend.health.hearing.silent_ns;
+  if (silent_ns == 0) return false;
+  return std::none_of(all.begin(), all.end(), [&](const Candidate& other) {
+    const Hearing& heard = other.health.hearing;
+    return heard.answered_since_ns != 0 && heard.answered_since_ns <= silent_ns &&
+           silent_ns <= heard.answered_ns;
+  });
+}
+
 FlowDecision decide_flows(const PoolConfig& pool, const Candidate& backend, const PoolDecision& decision,
-                          const std::set<uint16_t>& service_ports, uint64_t now_ns) {
+                          const std::set<uint16_t>& service_ports, uint64_t now_ns,
+                          std::optional<uint64_t> doubt_until_ns) {
   const bool takes_flows = decision.usable.contains(backend.id);
   const bool set_aside = backend.admin != Admin::active || backend.weight == 0;
   if (takes_flows || set_aside || backend.health.healthy || !backend.health.known) return {};
+  if (doubt_until_ns && now_ns < *doubt_until_ns)
+    return {.disposition = BackendDisposition::forward,
+            .reset_ports = {},
+            .next_change_ns = std::min(*doubt_until_ns, now_ns + kLookAgainNs)};
   switch (pool.on_backend_down) {
     case OnBackendDown::keep:
       return {};

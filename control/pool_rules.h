@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "contract/layout.h"
+#include "control/checks/check_state.h"
 #include "control/config.h"
 #include "control/operator_state.h"
 
@@ -25,6 +26,7 @@ struct BackendView {
   bool unreachable = false;  // nothing comes from the backend's host at all
   std::vector<uint16_t> refused_ports;  // ports of the backend that answer with RST
   uint64_t down_since_ns = 0;           // CLOCK_MONOTONIC; of the change to down
+  Hearing hearing;
 };
 
 // A backend as the rules see it.
@@ -56,7 +58,7 @@ struct PoolDecision {
 
 // For how long before a pool's last failure a backend must have been without slots to be left out by
 // keep-last, in ns: twice what the pool's slowest check may take to see a failure. Backends that fail by one
-// cause are seen to fail this far apart.
+// cause are seen to fail this far apart, and to return, too.
 uint64_t keep_last_window_ns(const PoolConfig& pool);
 
 // What keep-last keeps: the backends that were usable shortly before a pool lost the last one. Which of
@@ -74,10 +76,14 @@ class LastUsable {
   // when that happened.
   std::set<uint16_t> kept(uint64_t now_ns, uint64_t window_ns) const;
 
+  // When a backend last took new flows before it took no more, CLOCK_MONOTONIC; nullopt: longer than
+  // `window_ns` before the last note().
+  std::optional<uint64_t> left_ns(uint16_t id) const;
+
  private:
   std::set<uint16_t> current_;         // empty: not normal
   std::set<uint16_t> kept_;            // while not normal
-  std::map<uint16_t, uint64_t> left_;  // while normal: who took flows before, and until when
+  std::map<uint16_t, uint64_t> left_;  // who took flows before, and until when
 };
 
 // `last_usable`: what keep-last keeps, as LastUsable says. If none of them may be used any
@@ -93,10 +99,16 @@ struct FlowDecision {
   std::optional<uint64_t> next_change_ns;  // CLOCK_MONOTONIC: when the decision changes by itself
 };
 
+// Whether this host may be what hears nothing: only silence speaks against the backend, and of no probe of
+// `all`, the pool's backends, is it known that it was answered before and after the silence was seen.
+bool is_in_doubt(const Candidate& backend, const std::vector<Candidate>& all);
+
 // What happens to a backend's existing flows. `service_ports`: backend ports of the pool's services. A
 // refused port resets its own flows, an unreachable host all of them; a failure of something else lets them
-// finish for `reset_after`.
+// finish for `reset_after`. Nothing happens before `doubt_until_ns` (CLOCK_MONOTONIC), for as long as the
+// caller finds that the backend is_in_doubt().
 FlowDecision decide_flows(const PoolConfig& pool, const Candidate& backend, const PoolDecision& decision,
-                          const std::set<uint16_t>& service_ports, uint64_t now_ns);
+                          const std::set<uint16_t>& service_ports, uint64_t now_ns,
+                          std::optional<uint64_t> doubt_until_ns = std::nullopt);
 
 }  // namespace portico

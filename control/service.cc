@@ -83,8 +83,14 @@ void Service::Impl::start(const ConfigResult& loaded) {
   if (!neighbours) throw std::runtime_error(failure);
   guard = std::make_unique<Guard>(first.instance);
   addresses = std::make_unique<Addresses>(first.instance);
+  own_side = std::make_unique<OwnSide>(OwnSide::Kernel{
+      .version = [this] { return neighbours->version(); },
+      .device_to = [this](const Address& to) { return neighbours->device_to(to); },
+      .is_up_since = [this](int device, auto since) { return neighbours->is_up_since(device, since); },
+      .interface_of = [this](int device) { return neighbours->interface_of(device); }});
   health = std::make_unique<HealthMonitor>(
-      io, [this](const std::string& pool, const std::string& backend) { on_health_change(pool, backend); });
+      io, [this](const std::string& pool, const std::string& backend) { on_health_change(pool, backend); },
+      [this](const std::string& pool, auto since) { return own_side->why_deaf(pool, since); });
   // What an earlier control knew.
   recover();
   if (const auto error = operators.load()) storage_warning = *error;
@@ -184,6 +190,10 @@ StatusView Service::Impl::view() const {
                   .warnings = config_warnings};
   view.warnings.insert(view.warnings.end(), routing_warnings.begin(), routing_warnings.end());
   view.warnings.insert(view.warnings.end(), placement_warnings.begin(), placement_warnings.end());
+  for (const auto& pool : config.pools)
+    if (const auto why = own_side->why_deaf(pool.name, OwnSide::Clock::now()); !why.empty())
+      view.warnings.push_back("pool " + pool.name +
+                              " cannot be checked, its backends stay as they were: " + why);
   if (auto text = waits_for(); !text.empty()) view.warnings.push_back(std::move(text));
   for (const auto* text : {&storage_warning, &host_warning, &publish_error, &table_error})
     if (!text->empty()) view.warnings.push_back(*text);

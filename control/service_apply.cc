@@ -196,6 +196,7 @@ std::optional<std::string> Service::Impl::apply(Config next, std::string effecti
   effective = std::move(effective_text);
   interfaces = interfaces_of(config);
   health->apply(config);
+  own_side->follow(config);
   all_changed = true;
   follow_addresses();
   return std::nullopt;
@@ -316,7 +317,8 @@ BuildInput Service::Impl::build_input() {
         .known = status->state != HealthState::unknown,
         .unreachable = status->unreachable && !unsure,
         .refused_ports = status->refused_ports,
-        .down_since_ns = static_cast<uint64_t>(std::max<int64_t>(status->since_monotonic_ns, 0))};
+        .down_since_ns = static_cast<uint64_t>(std::max<int64_t>(status->since_monotonic_ns, 0)),
+        .hearing = status->hearing};
   };
   return {.config = config,
           .ids = ids,

@@ -23,6 +23,7 @@
 #include "control/ids.h"
 #include "control/neighbours.h"
 #include "control/next_hops.h"
+#include "control/own_side.h"
 #include "control/service.h"
 #include "control/store_pace.h"
 
@@ -104,6 +105,7 @@ struct Service::Impl {
   DataplaneWatch watch;
   std::unique_ptr<HealthMonitor> health;
   std::unique_ptr<Neighbours> neighbours;
+  std::unique_ptr<OwnSide> own_side;
   std::unique_ptr<Guard> guard;
   std::unique_ptr<Addresses> addresses;
 

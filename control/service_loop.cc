@@ -115,6 +115,7 @@ void Service::Impl::keep_host() {
 
 void Service::Impl::poll_dataplane() {
   watch.poll(publisher->epoch(), publisher->generation(), monotonic_ns());
+  own_side->note_forwarding(watch.is_forwarding());
   if (ids.release(watch.service_flows(), watch.backend_flows())) {
     all_changed = true;
     follow_addresses();

@@ -59,6 +59,23 @@ CheckProgress advance(CheckProgress before, ProbeOutcome outcome, CheckThreshold
   return after;
 }
 
+bool is_silence(ProbeOutcome outcome) {
+  return outcome == ProbeOutcome::timeout || outcome == ProbeOutcome::unreachable;
+}
+
+void Hearing::note(ProbeOutcome outcome, CheckState before, CheckState after, int64_t began_ns) {
+  if (outcome == ProbeOutcome::inconclusive) return;
+  if (is_silence(outcome)) {
+    answered_since_ns = answered_ns = 0;
+    if (before != down || silent_ns == 0) silent_ns = began_ns;
+    return;
+  }
+  if (answered_since_ns == 0) answered_since_ns = began_ns;
+  answered_ns = began_ns;
+  // An answer that is no success says what is wrong with the target.
+  if (outcome != ProbeOutcome::success || passes(after)) silent_ns = 0;
+}
+
 bool passes(CheckState state) {
   return state == up || state == failing;
 }

@@ -41,6 +41,21 @@ struct CheckProgress {
 // is known sooner, and `fall` still protects against a single one. An inconclusive result changes nothing.
 CheckProgress advance(CheckProgress before, ProbeOutcome outcome, CheckThresholds thresholds);
 
+// When probes began that were answered, whatever the answer, and that were not: steady-clock times in ns; 0:
+// none. It takes both to know whether a target is silent or this host hears nothing at all.
+struct Hearing {
+  int64_t answered_since_ns = 0, answered_ns = 0;  // the first and the last of a row of answers
+  int64_t silent_ns = 0;  // the last unanswered one that counted towards down, until the check passes again
+
+  // Takes the result of a probe that began at `began_ns` and led from `before` to `after`.
+  void note(ProbeOutcome outcome, CheckState before, CheckState after, int64_t began_ns);
+
+  bool operator==(const Hearing&) const = default;
+};
+
+// Nothing came from the target: no answer, or ICMP unreachable.
+bool is_silence(ProbeOutcome outcome);
+
 // True for `up` and `failing`.
 bool passes(CheckState state);
 

@@ -29,8 +29,12 @@ int64_t realtime_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(system_clock::now().time_since_epoch()).count();
 }
 
+int64_t ns_of(Clock::time_point time) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+}
+
 int64_t monotonic_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
+  return ns_of(Clock::now());
 }
 
 // A check while it runs. Its coroutine and its backend own it; the coroutine ends soon after `stopped`.
@@ -46,6 +50,7 @@ struct Check {
 
   CheckProgress progress;
   ProbeOutcome last_outcome = ProbeOutcome::inconclusive;
+  Hearing hearing;
   std::string last_reason;     // of the last result
   std::string failure_reason;  // of the last result that was no success
   uint32_t last_latency_us = 0;
@@ -60,10 +65,7 @@ struct Check {
     return progress.state == CheckState::down || progress.state == CheckState::recovering;
   }
   bool refused() const { return progress.state == CheckState::down && last_outcome == ProbeOutcome::refused; }
-  bool unreachable() const {
-    return progress.state == CheckState::down &&
-           (last_outcome == ProbeOutcome::unreachable || last_outcome == ProbeOutcome::timeout);
-  }
+  bool unreachable() const { return progress.state == CheckState::down && is_silence(last_outcome); }
   bool silent() const { return unreachable() && last_outcome == ProbeOutcome::timeout; }
   bool is_same(const PlannedCheck& plan) const {
     return config.name == plan.check->name && config.kind == plan.check->kind && target == plan.target;
@@ -81,6 +83,24 @@ struct Backend {
   bool decided = false;  // all checks had a result once: those without one do not count any more
   BackendHealth health;  // as last told; `checks` in it stays empty
 };
+
+// As BackendHealth says.
+Hearing hearing_of(const Backend& backend) {
+  Hearing all;
+  bool has_spoken = false;  // a check that is down for what the target said
+  for (const auto& check : backend.checks) {
+    const Hearing& heard = check->hearing;
+    if (heard.answered_ns > all.answered_ns) {
+      all.answered_since_ns = heard.answered_since_ns;
+      all.answered_ns = heard.answered_ns;
+    }
+    if (!check->is_down()) continue;
+    has_spoken = has_spoken || heard.silent_ns == 0;
+    all.silent_ns = std::max(all.silent_ns, heard.silent_ns);
+  }
+  if (has_spoken) all.silent_ns = 0;
+  return all;
+}
 
 // What the backend's checks amount to now, but for `since`.
 BackendHealth summarize(const Backend& backend) {
@@ -166,14 +186,16 @@ Clock::duration interval_after_probe(Check& check) {
 }  // namespace
 
 struct HealthMonitor::Impl : std::enable_shared_from_this<Impl> {
-  Impl(asio::io_context& context, OnChange callback) : io(context), on_change(std::move(callback)) {}
+  Impl(asio::io_context& context, OnChange callback, WhyDeaf ask)
+      : io(context), on_change(std::move(callback)), why_deaf(std::move(ask)) {}
 
   asio::io_context& io;
   OnChange on_change;
+  WhyDeaf why_deaf;
   std::map<std::string, std::map<std::string, Backend, std::less<>>, std::less<>> pools;
 
   static asio::awaitable<void> watch(std::weak_ptr<Impl> owner, std::shared_ptr<Check> check);
-  void take_result(Check& check, ProbeResult result);
+  void take_result(Check& check, ProbeResult result, Clock::time_point began);
   std::shared_ptr<Check> start_check(const PlannedCheck& plan, const std::string& pool,
                                      const std::string& backend);
   Backend make_backend(const Config& config, const PoolConfig& pool, const BackendConfig& wanted,
@@ -202,16 +224,22 @@ asio::awaitable<void> HealthMonitor::Impl::watch(std::weak_ptr<Impl> owner, std:
     ProbeResult result = co_await check->prober.probe(std::move(request));
     const std::shared_ptr<Impl> self = owner.lock();
     if (check->stopped || !self) break;
-    self->take_result(*check, std::move(result));
+    self->take_result(*check, std::move(result), started);
     check->next_probe = started + interval_after_probe(*check);
   }
 }
 
 // Called from a check's coroutine only, so that on_change never runs within a method of the class. It may
 // itself change everything here: nothing is touched after it.
-void HealthMonitor::Impl::take_result(Check& check, ProbeResult result) {
+void HealthMonitor::Impl::take_result(Check& check, ProbeResult result, Clock::time_point began) {
+  if (is_silence(result.outcome) && why_deaf) {
+    if (std::string why = why_deaf(check.pool, began); !why.empty())
+      result = {ProbeOutcome::inconclusive, "cannot probe: " + why, result.latency_us};
+  }
   const CheckThresholds thresholds{check.config.fall, check.config.rise};
+  const CheckState before = check.progress.state;
   check.progress = advance(check.progress, result.outcome, thresholds);
+  check.hearing.note(result.outcome, before, check.progress.state, ns_of(began));
   check.last_latency_us = result.latency_us;
   check.last_reason = std::move(result.reason);
   if (result.outcome != ProbeOutcome::inconclusive) {
@@ -288,8 +316,8 @@ void HealthMonitor::Impl::stop() {
   pools.clear();
 }
 
-HealthMonitor::HealthMonitor(asio::io_context& io, OnChange on_change)
-    : impl_(std::make_shared<Impl>(io, std::move(on_change))) {}
+HealthMonitor::HealthMonitor(asio::io_context& io, OnChange on_change, WhyDeaf why_deaf)
+    : impl_(std::make_shared<Impl>(io, std::move(on_change), std::move(why_deaf))) {}
 
 HealthMonitor::~HealthMonitor() {
   stop();
@@ -314,8 +342,9 @@ std::optional<BackendHealth> HealthMonitor::status(std::string_view pool, std::s
   if (found == nullptr) return std::nullopt;
   BackendHealth health = found->health;
   for (const auto& check : found->checks) health.checks.push_back(status_of(*check));
-  // Counts move on without a change that is told of.
+  // Counts and times move on without a change that is told of.
   health.checks_passed = summarize(*found).checks_passed;
+  health.hearing = hearing_of(*found);
   return health;
 }
 

@@ -5,6 +5,7 @@
 // Lives on the thread that runs the io_context; no method may be called from another one.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -55,6 +56,9 @@ struct BackendHealth {
   std::vector<uint16_t> refused_ports;
   bool unreachable = false;  // down, and every check of the backend is unreachable
   bool silent = false;       // unreachable by timeouts alone: the host may as well be too busy to answer
+  // What pool_rules.h needs to tell a silent backend from a host that hears nothing: `silent_ns` of its
+  // checks that do not pass, if nothing but silence speaks against them, else 0; and a row of answers.
+  Hearing hearing;
   std::vector<CheckStatus> checks;  // in the order of configuration, IPv4 before IPv6
 };
 
@@ -86,7 +90,12 @@ class HealthMonitor {
   // reachability has changed; never from within a method of this class.
   using OnChange = std::function<void(const std::string& pool, const std::string& backend)>;
 
-  HealthMonitor(boost::asio::io_context& io, OnChange on_change);
+  // Why nothing that a pool's backends sent since `since` can have been heard by this host; empty: it can.
+  // Asked when a probe was not answered: with a reason its result is `inconclusive`.
+  using WhyDeaf =
+      std::function<std::string(const std::string& pool, std::chrono::steady_clock::time_point since)>;
+
+  HealthMonitor(boost::asio::io_context& io, OnChange on_change, WhyDeaf why_deaf = nullptr);
   ~HealthMonitor();  // as stop()
   HealthMonitor(const HealthMonitor&) = delete;
   HealthMonitor& operator=(const HealthMonitor&) = delete;

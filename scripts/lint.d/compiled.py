@@ -68,16 +68,13 @@ def compile_flags():
 
 
 def flags_for_header(header, flags):
-    """Those of the source beside it, else of any in its folder, else of any that includes it."""
+    """Those of the source beside it, else of one that includes it, best of the same folder."""
     folder = os.path.dirname(header)
     twin = os.path.splitext(header)[0] + '.cc'
     if twin in flags:
         return flags[twin]
-    for source in sorted(flags):
-        if os.path.dirname(source) == folder:
-            return flags[source]
     known = {}
-    for source in sorted(flags):
+    for source in sorted(flags, key=lambda name: (os.path.dirname(name) != folder, name)):
         if os.path.isfile(source) and header in closure(source, known):
             return flags[source]
     # Of targets that this build does not have, such as fuzzers: as other sources of the same folder at the top.

@@ -74,7 +74,7 @@ class HealthTest(ControlCase):
 
     def test_the_first_table_waits_no_longer_than_a_check(self):
         with Inside(Backend.network):
-            run("ip", "link", "set", "eth1", "down")  # nobody answers
+            run("ip", "link", "set", "eth1", "arp", "off")  # nobody answers
         try:
             self.start()
             self.wait(lambda: self.status()["table"]["published"] > 0, "a table")
@@ -82,7 +82,22 @@ class HealthTest(ControlCase):
             self.wait_shares(0.5, 0.5, state="kept_last")
         finally:
             with Inside(Backend.network):
+                run("ip", "link", "set", "eth1", "arp", "on")
+
+    def test_nobody_is_judged_without_carrier(self):
+        with Inside(Backend.network):
+            run("ip", "link", "set", "eth1", "down")
+        try:
+            self.start()
+            self.wait(lambda: any("eth0 has no carrier" in text for text in self.status()["warnings"]), "a warning")
+            self.wait(lambda: self.status()["table"]["published"] > 0, "a table")
+            self.wait_shares(0.5, 0.5, state="untested")
+            checks = [check for b in self.status()["pools"][0]["backends"] for check in b["checks"]]
+            self.assertEqual({check["reason"] for check in checks}, {"cannot probe: eth0 has no carrier"})
+        finally:
+            with Inside(Backend.network):
                 run("ip", "link", "set", "eth1", "up")
+        self.wait_shares(0.5, 0.5, state="normal")
 
     def test_a_change_before_the_first_table_says_that_it_waits(self):
         # A check without an answer holds the first table back for as long as that is allowed.

@@ -162,6 +162,51 @@ TEST_F(BuilderTest, KeepsAllThatFailTogether) {
   EXPECT_EQ(builder_.decision(ids_.pool("portals"))->state, PoolState::kept_last);
 }
 
+// Two backends that one cause takes away, seen one after the other, and gives back, seen one after the other.
+TEST_F(BuilderTest, ResetsNoFlowsWhereItIsItselfThatHearsNothing) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  Config config = two_portals();
+  config.pools[0].checks.push_back({.name = "tcp-80", .port = 80});
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  const auto up = [](int64_t first_s, int64_t last_s) {
+    return BackendView{.healthy = true, .known = true, .hearing = {first_s * kSecond, last_s * kSecond, 0}};
+  };
+  const auto silent = [](int64_t since_s) {
+    return BackendView{.known = true, .unreachable = true, .hearing = {0, 0, since_s * kSecond}};
+  };
+  BackendView& first = health_[{"portals", "portal-1"}];
+  BackendView& second = health_[{"portals", "portal-2"}];
+  const auto flows_at = [&](int64_t second_of_time) {
+    now_ns_ = static_cast<uint64_t>(second_of_time * kSecond);
+    const auto& backends = build(config).pools[0].backends;
+    return std::pair(BackendDisposition{backends[0].disposition},
+                     BackendDisposition{backends[1].disposition});
+  };
+  const auto forward = BackendDisposition::forward, reset = BackendDisposition::reset;
+  const auto both = std::pair(forward, forward);
+  first = up(1, 99), second = up(1, 99);
+  EXPECT_EQ(flows_at(100), both);
+  first = silent(100);
+  EXPECT_EQ(flows_at(102), both) << "nothing was heard since";
+  second = silent(101);
+  EXPECT_EQ(flows_at(103), both) << "all are kept";
+  EXPECT_EQ(flows_at(160), both);
+  first = up(160, 160);
+  EXPECT_EQ(flows_at(161), both) << "2 may be asked again soon";
+  second = up(162, 162);
+  EXPECT_EQ(flows_at(163), both);
+
+  first = silent(200), second = up(162, 199);
+  EXPECT_EQ(flows_at(202), both);
+  second = up(162, 201);
+  EXPECT_EQ(flows_at(203), std::pair(reset, forward)) << "2 was heard before and after: 1 is gone";
+  first = up(204, 204);
+  EXPECT_EQ(flows_at(205), both);
+  first = silent(300), second = up(301, 301);
+  EXPECT_EQ(flows_at(302), both);
+  EXPECT_EQ(flows_at(312), std::pair(reset, forward)) << "no doubt lasts for ever";
+}
+
 TEST_F(BuilderTest, KeepsARemovedBackendUntilItsFlowsAreGone) {
   Config config = two_portals();
   ASSERT_EQ(ids_.sync(config), std::nullopt);

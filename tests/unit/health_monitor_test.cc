@@ -123,28 +123,76 @@ TEST_F(Monitor, ARefusedCheckElsewhereSaysNothingOfTheBackendsPorts) {
   EXPECT_TRUE(health().reason.ends_with(": connection refused")) << health().reason;
 }
 
-TEST_F(Monitor, ASilentBackendIsUnreachableAsAWhole) {
-  // Listeners whose backlog is full leave SYNs unanswered.
-  fake::tcp::acceptor full(io_, fake::tcp::endpoint(fake::asio::ip::make_address("127.0.0.1"), 0));
-  full.listen(0);
-  std::vector<fake::tcp::socket> waiting;
-  for (int i = 0; i < 4; ++i) {
-    waiting.emplace_back(io_).open(fake::tcp::v4());
-    waiting.back().async_connect(full.local_endpoint(), [](const boost::system::error_code&) {});
+// A listener whose backlog is full: it leaves SYNs unanswered.
+struct SilentListener {
+  explicit SilentListener(fake::asio::io_context& io)
+      : acceptor(io, fake::tcp::endpoint(fake::asio::ip::make_address("127.0.0.1"), 0)) {
+    acceptor.listen(0);
+    for (int i = 0; i < 4; ++i) {
+      waiting.emplace_back(io).open(fake::tcp::v4());
+      waiting.back().async_connect(acceptor.local_endpoint(), [](const boost::system::error_code&) {});
+    }
   }
+  uint16_t port() const { return acceptor.local_endpoint().port(); }
+
+  fake::tcp::acceptor acceptor;
+  std::vector<fake::tcp::socket> waiting;
+};
+
+TEST_F(Monitor, ASilentBackendIsUnreachableAsAWhole) {
+  const SilentListener listener(io_);
   run(50ms);
   CheckConfig& silent = config_.pools[0].checks[0];
-  silent.port = full.local_endpoint().port();
+  silent.port = listener.port();
   silent.timeout = 50ms;
   monitor_.apply(config_);
   expect_eventually(HealthState::down);
   EXPECT_EQ(health().reason, "http: no answer within 50 ms");
   EXPECT_TRUE(health().checks[0].unreachable);
   EXPECT_FALSE(health().unreachable) << "the other check is answered";
+  EXPECT_GT(health().hearing.silent_ns, 0);
+  EXPECT_GT(health().hearing.answered_ns, 0);
   config_.pools[0].checks.pop_back();
   monitor_.apply(config_);
   EXPECT_TRUE(health().unreachable);
   EXPECT_TRUE(health().silent) << "no timeout proves that a host is gone";
+}
+
+TEST_F(Monitor, SilenceSaysNothingToADeafHostAndARefusalDoes) {
+  const SilentListener listener(io_);
+  run(50ms);
+  std::string why = "eth0 has no carrier";
+  std::vector<std::string> asked;
+  HealthMonitor deaf(io_, nullptr, [&](const std::string& pool, auto) {
+    asked.push_back(pool);
+    return why;
+  });
+  config_.pools[0].checks.pop_back();
+  config_.pools[0].checks[0].port = listener.port();
+  config_.pools[0].checks[0].timeout = 20ms;
+  deaf.apply(config_);
+  const auto now = [&] { return *deaf.status("portals", "portal-1"); };
+  const auto run_until = [&](auto condition) {
+    const auto limit = std::chrono::steady_clock::now() + 10s;
+    while (!condition() && std::chrono::steady_clock::now() < limit) run(5ms);
+    return condition();
+  };
+  ASSERT_TRUE(run_until([&] { return asked.size() >= 3; }));
+  EXPECT_EQ(asked.front(), "portals");
+  EXPECT_EQ(now().state, HealthState::unknown);
+  EXPECT_EQ(now().hearing.silent_ns, 0);
+  EXPECT_EQ(now().checks[0].last_reason, "cannot probe: eth0 has no carrier");
+  why.clear();
+  EXPECT_TRUE(run_until([&] { return now().state == HealthState::down; }));
+  EXPECT_EQ(now().reason, "http: no answer within 20 ms");
+
+  why = "eth0 has no carrier";
+  config_.pools[0].checks[0].port = close(http_);
+  deaf.apply(config_);
+  asked.clear();
+  EXPECT_TRUE(run_until([&] { return now().reason == "http: connection refused"; }));
+  EXPECT_TRUE(asked.empty());
+  deaf.stop();
 }
 
 TEST_F(Monitor, AnUnchangedCheckKeepsItsStateOverAReload) {

@@ -73,6 +73,33 @@ TEST(CheckMachine, OnlyUpAndFailingPass) {
   EXPECT_FALSE(passes(unknown) || passes(down) || passes(recovering));
 }
 
+TEST(Hearing, RemembersARowOfAnswersAndTheSilenceThatTookACheckDown) {
+  struct Probed {
+    ProbeOutcome outcome;
+    CheckState before, after;
+    Hearing heard;  // of the probe that began at 10, 20, ...
+  };
+  const Probed probes[] = {
+      {kGood, up, up, {10, 10, 0}},
+      {kGood, up, up, {10, 20, 0}},
+      {ProbeOutcome::inconclusive, up, up, {10, 20, 0}},
+      {ProbeOutcome::timeout, up, failing, {0, 0, 40}},
+      {ProbeOutcome::unreachable, failing, down, {0, 0, 50}},
+      {ProbeOutcome::timeout, down, down, {0, 0, 50}},         // it was down already
+      {kGood, down, recovering, {70, 70, 50}},                 // not up yet
+      {ProbeOutcome::refused, recovering, down, {70, 80, 0}},  // now the target itself says so
+      {ProbeOutcome::timeout, down, down, {0, 0, 90}},
+      {ProbeOutcome::failure, down, down, {100, 100, 0}},
+      {kGood, recovering, up, {100, 110, 0}},
+  };
+  Hearing hearing;
+  int64_t began_ns = 0;
+  for (const Probed& step : probes) {
+    hearing.note(step.outcome, step.before, step.after, began_ns += 10);
+    EXPECT_EQ(hearing, step.heard) << "at " << began_ns;
+  }
+}
+
 Address ip(const char* text) {
   return *Address::parse(text);
 }

@@ -217,5 +217,61 @@ TEST_F(DecideFlows, ResetsAllWhenMorePortsRefuseThanARecordHolds) {
             BackendDisposition::reset);
 }
 
+// Down because nothing answered the probe that began at `silent_s`.
+Candidate silent(uint16_t id, int64_t silent_s) {
+  Candidate backend = down(id);
+  backend.health.unreachable = true;
+  backend.health.hearing.silent_ns = silent_s * static_cast<int64_t>(kSecond);
+  return backend;
+}
+// Answers to the probes from `first_s` to `last_s`, and in between.
+Candidate answering(Candidate backend, int64_t first_s, int64_t last_s) {
+  backend.health.hearing.answered_since_ns = first_s * static_cast<int64_t>(kSecond);
+  backend.health.hearing.answered_ns = last_s * static_cast<int64_t>(kSecond);
+  return backend;
+}
+
+TEST(Doubt, LastsUntilAnotherIsHeardBeforeAndAfterTheSilence) {
+  EXPECT_TRUE(is_in_doubt(silent(1, 100), {silent(1, 100), answering(up(2), 1, 99)}));
+  EXPECT_FALSE(is_in_doubt(silent(1, 100), {silent(1, 100), answering(up(2), 1, 101)}));
+  EXPECT_TRUE(is_in_doubt(silent(1, 100), {silent(1, 100), answering(up(2), 105, 109)}))
+      << "2 may have been out of reach, too";
+  EXPECT_TRUE(is_in_doubt(silent(1, 100), {silent(1, 100), silent(2, 101)}));
+  EXPECT_TRUE(is_in_doubt(silent(1, 100), {silent(1, 100)}));
+  EXPECT_FALSE(is_in_doubt(down(1), {down(1)})) << "the backend has said what is wrong with it";
+  const Candidate half = answering(silent(1, 100), 1, 101);
+  EXPECT_FALSE(is_in_doubt(half, {half})) << "another port of its own answers";
+}
+
+TEST_F(DecideFlows, LeavesFlowsAloneWhileInDoubt) {
+  const Candidate backend = silent(1, 100);
+  const auto decide_in_doubt = [&](uint64_t now) {
+    return decide_flows(pool_, backend, decision_, {80, 443}, now, 110 * kSecond);
+  };
+  EXPECT_EQ(decide_in_doubt(101 * kSecond).disposition, BackendDisposition::forward);
+  EXPECT_EQ(decide_in_doubt(101 * kSecond).next_change_ns, 101 * kSecond + kSecond / 10);
+  EXPECT_EQ(decide_in_doubt(110 * kSecond - 1).next_change_ns, 110 * kSecond);
+  EXPECT_EQ(decide_in_doubt(110 * kSecond).disposition, BackendDisposition::reset);
+  pool_.on_backend_down = OnBackendDown::reset;
+  EXPECT_EQ(decide_in_doubt(101 * kSecond).disposition, BackendDisposition::forward);
+}
+
+TEST_F(KeptLast, KnowWhenTheyLastTookFlows) {
+  EXPECT_EQ(last_.left_ns(1), std::nullopt);
+  note({1, 2}, kSecond);
+  EXPECT_EQ(last_.left_ns(1), std::nullopt);
+  note({2}, 100 * kSecond);
+  EXPECT_EQ(last_.left_ns(1), 100 * kSecond);
+  note({}, 103 * kSecond);
+  EXPECT_EQ(last_.left_ns(2), 103 * kSecond);
+  note({}, 150 * kSecond);
+  EXPECT_EQ(last_.left_ns(2), 103 * kSecond) << "not again while all are down";
+  note({2}, 200 * kSecond);
+  EXPECT_EQ(last_.left_ns(1), 200 * kSecond) << "it was kept until now";
+  EXPECT_EQ(last_.left_ns(2), std::nullopt);
+  note({2}, 211 * kSecond);
+  EXPECT_EQ(last_.left_ns(1), std::nullopt) << "longer ago than the window";
+}
+
 }  // namespace
 }  // namespace portico

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether this host can hear a pool's backends at all. A probe that stays unanswered says nothing of its
+// target while every way to the pool lacks carrier, or leads through a dataplane that does not forward.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "contract/address.h"
+#include "control/config.h"
+
+namespace portico {
+
+class OwnSide {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // What the kernel says, asked through functions so that tests can answer.
+  struct Kernel {
+    std::function<uint64_t()> version;  // grows when an answer below may have changed
+    std::function<std::optional<int>(const Address& destination)> device_to;  // an ifindex; nullopt: no route
+    std::function<bool(int ifindex, Clock::time_point since)> is_up_since;    // with carrier all the time
+    std::function<std::string(int ifindex)> interface_of;  // its name; of a VLAN device the one below
+  };
+
+  explicit OwnSide(Kernel kernel) : kernel_(std::move(kernel)) {}
+
+  // The pools, and the taps of the ports that are not the kernel's.
+  void follow(const Config& config);
+
+  // To be called often: whether the dataplane forwards now.
+  void note_forwarding(bool is_forwarding, Clock::time_point now = Clock::now());
+
+  // Why none of the pool's backends can have been heard all the time since `since`: "eth0 has no carrier".
+  // Empty if one of them can. A backend without a route can, as far as is known here: that is a matter of
+  // configuration, and its probes say so.
+  std::string why_deaf(const std::string& pool, Clock::time_point since);
+
+ private:
+  struct Pool {
+    std::set<Address> addresses;
+    std::optional<std::set<int>> devices;  // that lead to them; nullopt: to one of them none leads
+  };
+
+  void find_devices();
+  std::string why_deaf(int device, Clock::time_point since) const;
+
+  Kernel kernel_;
+  std::map<std::string, Pool> pools_;
+  std::set<std::string> taps_;
+  uint64_t seen_version_ = 0;  // of the kernel's answers that pools_ holds; 0: of none
+  std::optional<Clock::time_point> forwards_since_;
+};
+
+}  // namespace portico

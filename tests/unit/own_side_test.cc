@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/own_side.h"
+
+#include <gtest/gtest.h>
+
+namespace portico {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = OwnSide::Clock;
+
+class OwnSideTest : public ::testing::Test {
+ protected:
+  OwnSideTest() {
+    PoolConfig portals{.name = "portals"}, others{.name = "others"};
+    portals.backends = {{.name = "portal-1", .v4 = kNear, .v6 = kNear6}, {.name = "portal-2", .v4 = kFar}};
+    others.backends = {{.name = "other-1", .v4 = kNear}};
+    config_.pools = {portals, others};
+    config_.dataplane.ports = {{.name = "eth0"}, {.name = "wan", .devargs = "0000:03:00.0"}};
+    own_side_.follow(config_);
+  }
+  std::string why(Clock::time_point since) { return own_side_.why_deaf("portals", since); }
+
+  const Address kNear = *Address::parse("198.18.1.1"), kNear6 = *Address::parse("2001:db8:1::1");
+  const Address kFar = *Address::parse("198.18.2.1");
+  const Clock::time_point start_ = Clock::now();
+  Config config_;
+  uint64_t version_ = 1;
+  size_t questions_ = 0;
+  std::map<Address, int> devices_ = {{kNear, 2}, {kNear6, 2}, {kFar, 3}};
+  std::map<int, std::string> names_ = {{2, "eth0"}, {3, "wan"}};
+  std::map<int, Clock::time_point> up_ = {{2, start_}, {3, start_}};
+  OwnSide own_side_{
+      {.version = [this] { return version_; },
+       .device_to = [this](const Address& to) -> std::optional<int> {
+         ++questions_;
+         return devices_.contains(to) ? std::optional(devices_.at(to)) : std::nullopt;
+       },
+       .is_up_since = [this](int device, auto since) { return up_.contains(device) && up_[device] <= since; },
+       .interface_of = [this](int device) { return names_[device]; }}};
+};
+
+TEST_F(OwnSideTest, IsDeafWhereNoWayHadCarrierAllTheTime) {
+  up_.erase(3);
+  EXPECT_EQ(why(start_), "") << "portal-1 can be heard";
+  up_.erase(2);
+  EXPECT_EQ(why(start_), "wan has no carrier");
+  EXPECT_EQ(own_side_.why_deaf("others", start_), "eth0 has no carrier");
+  up_[2] = start_ + 5s;
+  EXPECT_NE(why(start_ + 4s), "") << "carrier came back in the middle";
+  EXPECT_EQ(why(start_ + 5s), "");
+  EXPECT_EQ(own_side_.why_deaf("nobody", start_), "");
+}
+
+TEST_F(OwnSideTest, ATapHearsOnlyThroughADataplaneThatForwards) {
+  up_.erase(2);
+  EXPECT_EQ(why(start_ + 9s), "no dataplane forwards for wan");
+  own_side_.note_forwarding(true, start_ + 1s);
+  own_side_.note_forwarding(true, start_ + 2s);
+  EXPECT_NE(why(start_), "");
+  EXPECT_EQ(why(start_ + 1s), "");
+  own_side_.note_forwarding(false, start_ + 3s);
+  EXPECT_NE(why(start_ + 2s), "");
+  up_[2] = start_;
+  EXPECT_EQ(why(start_ + 2s), "") << "eth0 needs no dataplane";
+}
+
+TEST_F(OwnSideTest, ABackendWithoutARouteIsAMatterOfConfiguration) {
+  up_.clear();
+  devices_.erase(kFar);
+  EXPECT_EQ(why(start_), "");
+  EXPECT_NE(own_side_.why_deaf("others", start_), "");
+}
+
+TEST_F(OwnSideTest, AsksForWaysOnlyWhenTheyMayHaveChanged) {
+  own_side_.note_forwarding(true, start_);
+  why(start_);
+  const size_t asked = questions_;
+  for (int i = 0; i < 100; ++i) why(start_);
+  EXPECT_EQ(questions_, asked);
+  devices_[kFar] = 2;
+  up_.erase(2);
+  EXPECT_EQ(why(start_), "") << "the kernel has not told";
+  ++version_;
+  EXPECT_EQ(why(start_), "eth0 has no carrier");
+  names_[2] = "eth7";
+  config_.dataplane.ports = {{.name = "eth7"}};
+  own_side_.follow(config_);
+  EXPECT_EQ(why(start_), "eth7 has no carrier");
+}
+
+}  // namespace
+}  // namespace portico
