@@ -20,7 +20,8 @@
   X(ttl_expired, "the TTL or hop limit ran out here; look for a routing loop")                               \
   X(fragment, "an IP fragment; fragments are not forwarded: check the path's MTU")                           \
   X(ipv6_extension, "an IPv6 extension header chain that is too long or that TCP does not need")             \
-  X(not_tcp, "not TCP and not an ICMP error, to a service's address; it should not have been steered here")  \
+  X(not_tcp,                                                                                                 \
+    "neither TCP nor ICMP, to a service's or NAT address, where nothing else is; look for a scanner")        \
   X(not_ours,                                                                                                \
     "addressed to no service and no NAT address; usual on a port without steering (net_af_packet), "         \
     "which sees the kernel's traffic, too; elsewhere steering is older than the table")                      \

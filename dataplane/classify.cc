@@ -151,6 +151,15 @@ bool is_for_group(const uint8_t* frame) {
   }
 }
 
+// Of what is the kernel's: on a port with a way to it, a flood of what it could only throw away stays here.
+void leave_to_kernel(WorkerCore& core, Packet& packet) {
+  const auto* const frame = rte_pktmbuf_mtod(packet.mbuf, const uint8_t*);
+  if (!is_for_nobody(*core.table, frame, rte_pktmbuf_data_len(packet.mbuf)))
+    return to_kernel_or_drop(core, packet, DropReason::not_ours);
+  packet.path = Path::done;
+  drop(core, packet.mbuf, DropReason::not_tcp);
+}
+
 // On a port with a way to the kernel: whether the frame is the kernel's although classify() would not say so.
 // It judges TCP and what is not IP as the steering rules do, but drops what is malformed or a fragment, and
 // takes all ICMP errors, whoever they are for.
@@ -174,7 +183,7 @@ void parse_and_classify(WorkerCore& core, Packet& packet, rte_mbuf* mbuf, bool w
   if (vlan != 0 && !core.table->takes_vlan(mbuf->port, vlan))
     to_kernel_or_drop(core, packet, DropReason::unknown_vlan);
   else if (!was_handed_over && is_kernels(core, packet))
-    to_kernel_or_drop(core, packet, DropReason::not_ours);
+    leave_to_kernel(core, packet);
   else
     classify(core, packet);
 }

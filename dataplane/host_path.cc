@@ -47,6 +47,7 @@ HostPath::HostPath(const std::string& name, std::vector<std::unique_ptr<HostDevi
   for (size_t i = 0; i < devices_.size(); ++i) ports_ |= uint64_t{devices_[i] != nullptr} << i;
   try {
     for (uint32_t i = 0; i < workers; ++i) {
+      urgent_.push_back(create_ring(name + "-first-" + std::to_string(i)));
       to_kernel_.push_back(create_ring(name + "-to-" + std::to_string(i)));
       from_kernel_.push_back(create_ring(name + "-from-" + std::to_string(i)));
     }
@@ -62,7 +63,7 @@ HostPath::~HostPath() {
 }
 
 void HostPath::free_rings() {
-  for (auto* rings : {&to_kernel_, &from_kernel_}) {
+  for (auto* rings : {&urgent_, &to_kernel_, &from_kernel_}) {
     for (rte_ring* ring : *rings) {
       void* packet = nullptr;
       while (rte_ring_sc_dequeue(ring, &packet) == 0) rte_pktmbuf_free(static_cast<rte_mbuf*>(packet));
@@ -85,8 +86,11 @@ void HostPath::stop() {
 }
 
 uint32_t HostPath::give(uint32_t from, rte_mbuf** packets, uint32_t count) {
-  const uint32_t given =
-      rte_ring_sp_enqueue_burst(to_kernel_[from], reinterpret_cast<void**>(packets), count, nullptr);
+  uint32_t left = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    rte_ring* const ring = packets[i]->hash.usr == 1 ? urgent_[from] : to_kernel_[from];
+    if (rte_ring_sp_enqueue(ring, packets[i]) != 0) packets[left++] = packets[i];
+  }
   // Either we see that the thread goes to sleep, or it sees our packets before it does: one of the two fences
   // comes first.
   std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -94,7 +98,7 @@ uint32_t HostPath::give(uint32_t from, rte_mbuf** packets, uint32_t count) {
     sleeps_.store(false, std::memory_order_relaxed);
     eventfd_write(wakeup_.fd(), 1);
   }
-  return given;
+  return left;
 }
 
 void HostPath::run() {
@@ -108,10 +112,16 @@ void HostPath::run() {
   rte_thread_unregister();
 }
 
+// A burst of each ring in turn: what is urgent waits for no more than one burst of the rest per worker.
 bool HostPath::to_kernel() {
+  const bool any_urgent = empty(urgent_);
+  return empty(to_kernel_) || any_urgent;
+}
+
+bool HostPath::empty(const std::vector<rte_ring*>& rings) {
   rte_mbuf* packets[kBurstSize];
   bool any = false;
-  for (rte_ring* ring : to_kernel_) {
+  for (rte_ring* ring : rings) {
     const uint32_t n =
         rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void**>(packets), kBurstSize, nullptr);
     if (n == 0) continue;
@@ -163,8 +173,9 @@ bool HostPath::has_frame(uint32_t port) const {
 }
 
 bool HostPath::is_idle() const {
-  return std::all_of(to_kernel_.begin(), to_kernel_.end(),
-                     [](rte_ring* r) { return rte_ring_empty(r) != 0; });
+  const auto is_empty = [](rte_ring* r) { return rte_ring_empty(r) != 0; };
+  return std::all_of(urgent_.begin(), urgent_.end(), is_empty) &&
+         std::all_of(to_kernel_.begin(), to_kernel_.end(), is_empty);
 }
 
 void HostPath::sleep() {

@@ -53,8 +53,9 @@ class HostPath {
   uint64_t ports() const { return ports_; }
   const HostCounters& counters() const { return counters_; }
 
-  // Worker `from` only, mbuf->port the index of the port of arrival. Returns how many of `count` were taken
-  // over; the rest found no room.
+  // Worker `from` only, mbuf->port the index of the port of arrival, mbuf->hash.usr 1 if it goes before
+  // others, which have a ring of their own. Takes over what finds room; returns how many of `count` did not:
+  // they are the first of `packets` then.
   uint32_t give(uint32_t from, rte_mbuf** packets, uint32_t count);
   // Worker `to` only: what it is to send, mbuf->port the index of the port to send by.
   uint32_t take(uint32_t to, rte_mbuf** packets, uint32_t room) {
@@ -64,6 +65,7 @@ class HostPath {
  private:
   void run();
   bool to_kernel();
+  bool empty(const std::vector<rte_ring*>& rings);
   void deliver(rte_mbuf** packets, uint32_t count);
   bool from_kernel();
   bool has_frame(uint32_t port) const;
@@ -76,10 +78,10 @@ class HostPath {
   const std::vector<std::unique_ptr<HostDevice>> devices_;
   rte_mempool* const pool_;
   uint64_t ports_ = 0;
-  std::vector<rte_ring*> to_kernel_, from_kernel_;  // by worker
-  std::vector<int> told_links_;                     // by port, as told to the kernel; -1: not yet
-  std::vector<bool> is_gone_;                       // by port: the interface was deleted
-  bool lacks_buffers_ = false;                      // a frame of the kernel's waits for an mbuf
+  std::vector<rte_ring*> urgent_, to_kernel_, from_kernel_;  // by worker
+  std::vector<int> told_links_;                              // by port, as told to the kernel; -1: not yet
+  std::vector<bool> is_gone_;                                // by port: the interface was deleted
+  bool lacks_buffers_ = false;                               // a frame of the kernel's waits for an mbuf
   uint64_t next_links_ns_ = 0;
   FileHandle wakeup_;  // eventfd
   std::thread thread_;

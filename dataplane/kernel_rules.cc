@@ -111,31 +111,71 @@ bool is_our_error(const Table& table, const Frame& frame, const View& view, bool
          is_endpoint(table, embedded.destination, load<uint16_t>(frame.bytes + ports + 2));
 }
 
+// What a frame's Ethernet header and tag announce.
+enum class Content : uint8_t { unreadable, other, ip };
+
+Content read_frame(const Frame& frame, View& view) {
+  if (!frame.has(0, kEthernetSize)) return Content::unreadable;
+  uint16_t type = frame.be16(12);
+  uint32_t at = kEthernetSize;
+  if (type == kVlan) {
+    if (!frame.has(at, kVlanSize)) return Content::unreadable;
+    type = frame.be16(at + 2);
+    at += kVlanSize;
+  }
+  if (type != kIpv4 && type != kIpv6) return Content::other;
+  const bool is_whole = type == kIpv4 ? read_v4(frame, at, view) : read_v6(frame, at, view);
+  return is_whole ? Content::ip : Content::unreadable;
+}
+
+bool is_for_group(const Frame& frame) {
+  return (frame.byte(0) & 1) != 0;
+}
+
+bool is_icmp(const View& view) {
+  return view.protocol == (view.destination.is_v4() ? V4::kIcmpProtocol : V6::kIcmpProtocol);
+}
+
+template <typename Ip>
+bool is_near(const Table& table, const Ip& ip, const Address& address) {
+  if (table.is_backend(ip)) return true;
+  const RouteChoice route = table.route(ip);
+  return route.next_hop == kNone ? route.port != kNone : table.next_hop_address(route.next_hop) == address;
+}
+
 }  // namespace
 
 bool is_for_dataplane(const Table& table, const uint8_t* bytes, uint32_t size) {
   const Frame frame{bytes, size};
-  if (!frame.has(0, kEthernetSize)) return false;
-  if ((frame.byte(0) & 1) != 0) return false;  // a group address: TCP is never sent to one
-  uint16_t type = frame.be16(12);
-  uint32_t at = kEthernetSize;
-  if (type == kVlan) {
-    if (!frame.has(at, kVlanSize)) return false;
-    type = frame.be16(at + 2);
-    at += kVlanSize;
-  }
   View view;
-  const bool is_v4 = type == kIpv4;
-  if (!is_v4 && type != kIpv6) return false;
-  if (!(is_v4 ? read_v4(frame, at, view) : read_v6(frame, at, view))) return false;
+  if (read_frame(frame, view) != Content::ip) return false;
+  if (is_for_group(frame)) return false;  // TCP is never sent to one
   const bool is_tcp = view.protocol == IPPROTO_TCP;
-  if (!is_tcp && view.protocol != (is_v4 ? V4::kIcmpProtocol : V6::kIcmpProtocol)) return false;
+  if (!is_tcp && !is_icmp(view)) return false;
   if (!is_tcp || view.is_fragment) {
     if (!is_address(table, view.destination)) return false;
-    return is_tcp || is_our_error(table, frame, view, is_v4);
+    return is_tcp || is_our_error(table, frame, view, view.destination.is_v4());
   }
   if (!frame.has(view.payload, kPortsSize)) return false;
   return is_endpoint(table, view.destination, load<uint16_t>(bytes + view.payload + 2));
+}
+
+bool is_for_nobody(const Table& table, const uint8_t* bytes, uint32_t size) {
+  const Frame frame{bytes, size};
+  View view;
+  return read_frame(frame, view) == Content::ip && view.protocol != IPPROTO_TCP && !is_icmp(view) &&
+         is_address(table, view.destination);
+}
+
+bool is_urgent(const Table& table, const uint8_t* bytes, uint32_t size) {
+  const Frame frame{bytes, size};
+  View view;
+  const Content content = read_frame(frame, view);
+  if (content != Content::ip) return content == Content::other;
+  if (is_icmp(view)) return true;
+  const Address& from = view.source;
+  if (view.protocol != IPPROTO_TCP) return false;
+  return from.is_v4() ? is_near(table, from.v4(), from) : is_near(table, V6::from(from), from);
 }
 
 }  // namespace portico

@@ -15,4 +15,12 @@ namespace portico {
 // the frame that can be read at `frame`.
 bool is_for_dataplane(const Table& table, const uint8_t* frame, uint32_t size);
 
+// Whether a frame is nobody's: neither TCP nor ICMP, fragments included, to a VIP or NAT address, behind
+// which there is nothing else.
+bool is_for_nobody(const Table& table, const uint8_t* frame, uint32_t size);
+
+// Whether a frame for the kernel keeps the appliance going: what is not IP (ARP), ICMP (neighbour discovery),
+// TCP from backends (health checks) and from directly connected networks (routing daemons).
+bool is_urgent(const Table& table, const uint8_t* frame, uint32_t size);
+
 }  // namespace portico

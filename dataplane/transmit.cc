@@ -2,6 +2,7 @@
 // The last stage: the Ethernet header of the next hop, and the queue of its port.
 #include <rte_mbuf.h>
 
+#include "dataplane/kernel_rules.h"
 #include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
 
@@ -60,7 +61,10 @@ void free_dropped(WorkerCore& core) {
 void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason) {
   packet.path = Path::done;
   if (!has_kernel_path(core, packet)) return drop(core, packet.mbuf, reason);
-  if (!append(core.output.kernel, packet.mbuf)) return drop(core, packet.mbuf, DropReason::tx_full);
+  rte_mbuf* const m = packet.mbuf;
+  m->hash.usr = reason != DropReason::unknown_vlan &&
+                is_urgent(*core.table, rte_pktmbuf_mtod(m, const uint8_t*), rte_pktmbuf_data_len(m));
+  if (!append(core.output.kernel, m)) return drop(core, packet.mbuf, DropReason::tx_full);
   bump(core.counters.to_kernel);
 }
 

@@ -50,7 +50,8 @@ struct PacketBuffer {
 struct Output {
   std::array<PacketBuffer, kMaxPorts> ports;  // to transmit; index: port of the table (= order of `ports`)
   std::array<PacketBuffer, kMaxWorkers> workers;  // to the worker that owns the flow, by its hand-over ring
-  PacketBuffer kernel;                            // to the kernel, unchanged, by way of the tap of mbuf->port
+  // To the kernel, unchanged, by way of the tap of mbuf->port. mbuf->hash.usr 1: before others.
+  PacketBuffer kernel;
   // Bit i: ports[i] or workers[i] holds packets.
   uint64_t ports_used = 0;
   uint64_t workers_used = 0;

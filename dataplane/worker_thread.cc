@@ -208,10 +208,11 @@ void WorkerThread::hand_over(uint32_t to, PacketBuffer& buffer) {
 }
 
 void WorkerThread::give_to_kernel(PacketBuffer& buffer) {
-  const uint32_t given = host_ != nullptr ? host_->give(index_, buffer.packets.data(), buffer.count) : 0;
-  if (given < buffer.count) {
-    free_rest(buffer, given);
-    worker_.count_drops(DropReason::kernel_full, buffer.count - given);
+  const uint32_t left =
+      host_ != nullptr ? host_->give(index_, buffer.packets.data(), buffer.count) : buffer.count;
+  if (left > 0) {
+    rte_pktmbuf_free_bulk(buffer.packets.data(), left);
+    worker_.count_drops(DropReason::kernel_full, left);
   }
   buffer.count = 0;
 }

@@ -78,10 +78,21 @@ TEST_F(Verdicts, NeighboursAndTheApplianceItselfAreTheKernels) {
   expect_kernel("BGP with TTL 1", Tcp(kClient4, 5000, kOwn4, 179).flags(kSynFlag).ttl(1));
   expect_kernel("SSH to the VIP", Tcp(kClient4, 5000, kVip4, 22).ack(7));
   expect_kernel("SSH to the VIP, IPv6", Tcp(kClient6, 5000, kVip6, 22).ack(7));
-  expect_kernel("UDP to the VIP", Tcp(kClient4, 5000, kVip4, kDsr).protocol(17));
   // RFC 4862 section 5.4.2: its source is unspecified, which no packet of a client has.
   expect_kernel("duplicate address detection", Tcp("::", 0, "ff02::1:ff00:2", 0).protocol(58));
   expect_kernel("DHCP", Tcp("0.0.0.0", 68, "255.255.255.255", 67).protocol(17));
+}
+
+TEST_F(Verdicts, WhatTheKernelCouldOnlyThrowAwayDoesNotReachIt) {
+  const auto expect_not_tcp = [this](const char* what, const Tcp& packet) {
+    expect_drop(what, packet, DropReason::not_tcp);
+  };
+  expect_not_tcp("UDP to the VIP", Tcp(kClient4, 5000, kVip4, kDsr).protocol(17));
+  expect_not_tcp("UDP to the VIP, IPv6", Tcp(kClient6, 5000, kVip6, kDsr).protocol(17));
+  expect_not_tcp("GRE to the NAT address", Tcp(kClient4, 5000, kNat4, 1).protocol(47));
+  expect_not_tcp("a fragment of UDP", Tcp(kClient4, 1, kVip4, kDsr).protocol(17).fragment(0x2000));
+  expect_kernel("ping", Tcp(kClient4, 8, kVip4, kDsr).protocol(1));
+  expect_kernel("UDP to the appliance", Tcp(kClient4, 5000, kOwn4, 53).protocol(17));
 }
 
 TEST_F(Verdicts, WhatNobodyCanReadIsTheKernels) {
@@ -307,6 +318,27 @@ TEST_F(Appliance, AFloodForTheKernelIsCountedAndStopsNoService) {
   EXPECT_GT(full, 0u);
   host_->start();
   ASSERT_TRUE(becomes([&] { return kernel_->got().size() == 3000 - full; }));
+}
+
+// Whatever floods the kernel, what keeps the appliance going has room of its own and goes first.
+TEST_F(Appliance, AFloodStarvesNeitherNeighboursNorChecksNorRouters) {
+  worker_->start();  // and nobody takes out of the rings
+  const Bytes scan = Tcp(kClient4, 5000, kOwn4, 53).protocol(17);
+  const std::vector<Bytes> urgent = {
+      other_frame(0x0806),
+      Tcp("fe80::1", 0, "ff02::1:ff00:2", 0).protocol(58),
+      Tcp("198.18.1.1", 80, kOwn4, 50000).ack(7),
+      Tcp("198.18.0.1", 179, kOwn4, 50001).ack(7),
+  };
+  for (uint32_t i = 0; i < 3000; ++i) arrive(scan);
+  for (const Bytes& frame : urgent) arrive(frame);
+  ASSERT_TRUE(becomes([&] { return count(&WorkerCounters::to_kernel) == 3000 + urgent.size(); }));
+  arrive(Tcp(kClient4, 1, kVip4, kDsr).flags(kSynFlag));
+  ASSERT_TRUE(becomes([&] { return left().size() == 1; })) << "all before it have been given over";
+  host_->start();
+  ASSERT_TRUE(becomes([&] { return kernel_->got().size() > urgent.size(); }));
+  const std::vector<Bytes> got = kernel_->got();
+  EXPECT_EQ(urgent, std::vector<Bytes>(got.begin(), got.begin() + static_cast<ptrdiff_t>(urgent.size())));
 }
 
 // The descriptor stays readable all the time, which must not keep the thread from sleeping: fifty pauses of a

@@ -122,10 +122,11 @@ TEST(Verdict, TagsOfVlansThatThePortDoesNotTake) {
 
 TEST(Verdict, WithAWayToTheKernelItGetsTheRest) {
   Rig rig(usual_content(), {.kernel_ports = 1});
-  rig.send({Tcp(kClient4, 1, kVip4, 81).flags(kSynFlag), with(syn4(), 13, 0x06), syn4().protocol(17),
+  rig.send({Tcp(kClient4, 1, kVip4, 81).flags(kSynFlag), with(syn4(), 13, 0x06), syn4().protocol(1),
             Tcp(kClient4, 1, "198.18.0.99", 22).flags(kSynFlag).fragment(0x2000), syn4().vlan(7)});
   EXPECT_EQ(rig.kernel_packets(), 5u);
   EXPECT_EQ(rig.total(&WorkerCounters::to_kernel), 5u);
+  expect_drop(rig, syn4().protocol(17), DropReason::not_tcp);
   expect_drop(rig, syn4().fragment(0x2000), DropReason::fragment);
 }
 
