@@ -30,7 +30,9 @@
   X(access_denied, "the service's access lists keep the client out; check `allow` and `deny`")               \
   X(unknown_flow, "a later packet of a connection that is not known here, in nat mode; answered with RST")   \
   X(unknown_reply, "a packet to a NAT address that belongs to no connection; often late ones after a close") \
-  X(no_backend, "the pool has no backend to use and `all_down` says drop; check `portico status`")           \
+  X(no_backend,                                                                                              \
+    "the pool has no backend to use; dropped or answered with RST, as `all_down` says; check `portico "      \
+    "status`")                                                                                               \
   X(nat_ports_exhausted, "no NAT port is free toward that backend; add NAT addresses or look for a flood")   \
   X(flow_table_full, "no room for the flow and nothing to evict; raise `flows` or look for a flood")         \
   X(no_route, "no route to the packet's destination; check the kernel's routes (`ip route`)")                \
