@@ -50,18 +50,28 @@ bool try_address(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint1
   return false;
 }
 
-// The oldest half-open flow of the entry's backend, if its port may become the entry's; else 0.
+// Half-open flows of a backend looked at for one whose port may become another's.
+constexpr uint32_t kMostOldest = 16;
+
+// Whether a flow's port may become the entry's: it is this worker's still, and toward the same endpoint.
 template <typename F>
-uint32_t oldest_half_open_of(const WorkerCore& core, const NatFlows<F>& flows, const NatEntry<F>& entry) {
-  const uint32_t oldest = flows.oldest_half_open(entry.backend);
-  if (oldest == 0) return 0;
-  const NatEntry<F>& e = flows[oldest];
+bool may_give_port(const WorkerCore& core, const NatEntry<F>& e, const NatEntry<F>& entry) {
   const LocalAddress* const local = core.table->find_local(e.nat);
-  if (local == nullptr || !local->is_nat) return 0;
+  if (local == nullptr || !local->is_nat) return false;
   const TableNat& range = core.table->nat()[local->nat];
   const bool is_own = port_owner(range, ntohs(e.nat_port), core.config.worker_count) == core.config.index;
   const bool is_same = e.backend_address == entry.backend_address && e.backend_port == entry.backend_port;
-  return is_own && is_same ? oldest : 0;
+  return is_own && is_same;
+}
+
+// The oldest half-open flow of the entry's backend whose port may become the entry's, or 0. Older ones may be
+// toward another port of the backend.
+template <typename F>
+uint32_t oldest_half_open_of(const WorkerCore& core, const NatFlows<F>& flows, const NatEntry<F>& entry) {
+  uint32_t flow = flows.oldest_half_open(entry.backend);
+  for (uint32_t n = 0; n < kMostOldest && flow != 0; ++n, flow = flows[flow].newer)
+    if (may_give_port(core, flows[flow], entry)) return flow;
+  return 0;
 }
 
 // Half-open flows may hold a quarter of the worker's ports: a flood of SYNs leaves the rest to clients that

@@ -173,6 +173,24 @@ TEST(Syn, ThatIsNotRememberedTakesItsConnectionAlong) {
   EXPECT_EQ(rig.send_one(client(kDsr).seq(100000).ack(7)).mac, kSecondMac);
 }
 
+TEST(NatPorts, OfTheOldestHalfOpenFlowOfTheSameEndpointIsGiven) {
+  TableContent content = content_to(1);
+  content.services.push_back(content.services[1]);
+  content.services.back().id = 3;
+  content.listeners.insert(content.listeners.begin() + 2, {address(kVip4), 8443, 3, 0});
+  std::sort(content.listeners.begin(), content.listeners.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.address, a.port) < std::pair(b.address, b.port);
+  });
+  content.nat[0].first_port = 2000;
+  content.nat[0].last_port = 2015;
+  Rig rig(content);
+  rig.send_one(client(8443).flags(kSynFlag));  // the oldest, toward another port of the backend
+  const Seen half_open = rig.send_one(client(kNat, 1).flags(kSynFlag));
+  for (uint16_t port = 2; port <= 16; ++port) open(rig, kNat, port);
+  EXPECT_EQ(rig.send_one(client(kNat, 17).flags(kSynFlag)).source_port, half_open.source_port);
+  EXPECT_EQ(rig.drops(DropReason::nat_ports_exhausted), 0u);
+}
+
 TEST(NatPorts, OfAFlowWhoseClientIsNotThereComeBack) {
   for (const bool is_open : {false, true}) {
     TableContent content = content_to(1);
