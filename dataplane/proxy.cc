@@ -11,6 +11,8 @@ namespace portico {
 namespace {
 
 constexpr uint32_t kLargestL2 = 18;
+// Timers that may come to their end in one sweep: a look at a flow each, which may be far away in memory.
+constexpr uint32_t kMostDue = 128;
 constexpr uint16_t kWhole = 0xffff;
 
 // The one's complement sum of a packet's payload, in however many segments.
@@ -105,10 +107,26 @@ uint32_t next_due(const WorkerCore& core) {
   return (core.now + ticks_of_ms(kHeaderIntervalMs)) & kTickMask;
 }
 
+// Whether the flow that a timer watches still waits for its header to be acknowledged.
+template <typename F>
+bool is_waiting(const NatFlows<F>& flows, const WatchedHeader& header) {
+  const NatEntry<F>& e = flows[header.reference];
+  return flows.is_live(header.reference) && e.client_isn == header.client_isn &&
+         e.header.state() == HeaderMark::sent && e.vitals.state() != FlowState::reset &&
+         e.vitals.state() != FlowState::dead;
+}
+
+bool is_waiting(const WorkerCore& core, const WatchedHeader& header) {
+  return header.is_v6 ? is_waiting(*core.v6.nat.load(std::memory_order_acquire), header)
+                      : is_waiting(*core.v4.nat.load(std::memory_order_acquire), header);
+}
+
+// Most headers are acknowledged long before their time: in a full ring those at the front give way.
 template <typename F>
 void watch(WorkerCore& core, const NatEntry<F>& e, uint32_t reference, const HeaderCue& cue) {
   HeaderTimers* const timers = core.header_timers.load(std::memory_order_acquire);
   if (timers == nullptr) return;
+  if (timers->is_full() && !is_waiting(core, timers->front())) timers->pop();
   timers->push({reference, e.client_isn, next_due(core), 0, F::kFamily == Family::v6, cue});
 }
 
@@ -148,15 +166,6 @@ void settle(NatEntry<F>& e, const Packet& p) {
     e.header.set_copies(static_cast<uint8_t>(copies - 1));
   }
   if (!e.header.is_outstanding()) e.vitals.set_probationary(false);
-}
-
-// Whether the flow that a timer watches still waits for its header to be acknowledged.
-template <typename F>
-bool is_waiting(const NatFlows<F>& flows, const WatchedHeader& header) {
-  const NatEntry<F>& e = flows[header.reference];
-  return flows.is_live(header.reference) && e.client_isn == header.client_isn &&
-         e.header.state() == HeaderMark::sent && e.vitals.state() != FlowState::reset &&
-         e.vitals.state() != FlowState::dead;
 }
 
 template <typename F>
@@ -232,7 +241,8 @@ void repeat_headers(WorkerCore& core, uint64_t output_end) {
   const auto is_due = [&](const WatchedHeader& header) {
     return ticks_since(core.now, header.due) <= kTickMask / 2;
   };
-  while (timers->count() > 0 && is_due(timers->front()) && core.counters.originated < output_end) {
+  for (uint32_t n = 0; n < kMostDue && timers->count() > 0 && is_due(timers->front()); ++n) {
+    if (core.counters.originated >= output_end) return;
     WatchedHeader header = timers->pop();
     const bool goes_on = header.is_v6 ? repeat_header<V6>(core, header) : repeat_header<V4>(core, header);
     if (!goes_on) continue;

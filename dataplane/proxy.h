@@ -35,9 +35,10 @@ class HeaderTimers {
  public:
   HeaderTimers() : ring_(kMostWatchedHeaders) {}
 
+  bool is_full() const { return count_ == kMostWatchedHeaders; }
   // Nothing if there is no room.
   void push(const WatchedHeader& header) {
-    if (count_ == kMostWatchedHeaders) return;
+    if (is_full()) return;
     ring_[(first_ + count_++) % kMostWatchedHeaders] = header;
   }
   uint32_t count() const { return count_; }

@@ -116,7 +116,7 @@ void sweep_flows(WorkerCore& core, uint64_t now) {
     hurry(core.v6);
   }
   const uint64_t output_end = core.counters.originated + kSweepOutput;
-  repeat_headers(core, output_end);
+  repeat_headers(core, core.counters.originated + kSweepOutput / 2);
   const auto sweep = [&](auto* flows, SweepHand& hand) {
     sweep_table(core, flows, hand, elapsed, output_end);
   };

@@ -141,6 +141,26 @@ TEST_P(Proxy, TimerRepeatsTheHeaderOfASilentClientUntilItIsAcknowledged) {
   EXPECT_TRUE(rig_.sweep_ms(20000).empty());
 }
 
+// Without a way to the backend a header is no packet that leaves: looks are limited, too.
+TEST_P(Proxy, OneSweepLooksAtABoundedNumberOfTimers) {
+  for (uint16_t port = 1; port <= 300; ++port) {
+    const Tcp ends(GetParam().client, port, GetParam().vip, kNat);
+    syn_ = rig_.send_one(Tcp(ends).flags(kSynFlag).seq(7));
+    rig_.send_one(from_backend().flags(kSynFlag).seq(kServerIsn).ack(8 - size()));
+    rig_.send_one(Tcp(ends).seq(8).ack(kServerIsn + 1));
+  }
+  EXPECT_EQ(sent(), 300u);
+  TableContent content = proxy_content();
+  for (NextHopRecord& hop : content.next_hops) hop.resolved = 0;
+  rig_.adopt(content);
+  rig_.advance_ms(300);
+  rig_.sweep_ms(10);
+  EXPECT_GT(repeated(), 0u);
+  EXPECT_LE(repeated(), 128u);
+  rig_.sweep_ms(100);
+  EXPECT_EQ(repeated(), 300u);
+}
+
 TEST_P(Proxy, TimerGivesUpAndForgetsClosedFlows) {
   open(5);
   rig_.send_one(client_ack());
