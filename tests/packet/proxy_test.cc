@@ -154,10 +154,12 @@ TEST_P(Proxy, OneSweepLooksAtABoundedNumberOfTimers) {
   for (NextHopRecord& hop : content.next_hops) hop.resolved = 0;
   rig_.adopt(content);
   rig_.advance_ms(300);
-  rig_.sweep_ms(10);
-  EXPECT_GT(repeated(), 0u);
-  EXPECT_LE(repeated(), 128u);
-  rig_.sweep_ms(100);
+  // The first few wait for the neighbour and count as sent; the others do not.
+  for (int sweep = 0; sweep < 10; ++sweep) {
+    const uint64_t before = repeated();
+    rig_.sweep_ms(10);
+    EXPECT_LE(repeated() - before, 128u);
+  }
   EXPECT_EQ(repeated(), 300u);
 }
 
