@@ -43,8 +43,7 @@ struct DsrEntry {
 };
 static_assert(sizeof(DsrEntry<V4>) == 24 && sizeof(DsrEntry<V6>) == 48);
 
-// How far a flow's PROXY protocol header has come, in one byte with how often it was repeated and the window
-// scale of the backend's SYN.
+// How far a flow's PROXY protocol header has come, in one byte with the window scale of the backend's SYN.
 class HeaderMark {
  public:
   enum State : uint8_t {
@@ -59,12 +58,8 @@ class HeaderMark {
   void set_state(State s) { byte_ = static_cast<uint8_t>((byte_ & ~3u) | s); }
   uint8_t window_scale() const { return byte_ >> 4; }
   void set_window_scale(uint8_t scale) { byte_ = static_cast<uint8_t>((byte_ & 0x0f) | scale << 4); }
-  // Copies that the backend has not told of as duplicates, kMostCopies at most.
-  static constexpr uint8_t kMostCopies = 3;
-  uint8_t copies() const { return byte_ >> 2 & 3; }
-  void set_copies(uint8_t n) { byte_ = static_cast<uint8_t>((byte_ & ~0x0cu) | n << 2); }
   // Whether packets of the flow may have to be changed still: it stays on probation.
-  bool is_outstanding() const { return state() != none && (state() != taken || copies() > 0); }
+  bool is_outstanding() const { return state() == unsent || state() == sent; }
 
  private:
   uint8_t byte_;

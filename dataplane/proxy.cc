@@ -98,8 +98,6 @@ void count_header(WorkerCore& core, NatEntry<F>& e) {
   ServiceFeedback& service = core.counters.services[e.service];
   const bool is_copy = e.header.state() == HeaderMark::sent;
   bump(is_copy ? service.headers_repeated : service.headers_sent);
-  if (is_copy && e.header.copies() < HeaderMark::kMostCopies)
-    e.header.set_copies(static_cast<uint8_t>(e.header.copies() + 1));
   e.header.set_state(HeaderMark::sent);
 }
 
@@ -150,22 +148,6 @@ bool is_proven(const NatEntry<F>& e, const Packet& p) {
   const FlowState state = e.vitals.state();
   if (state == FlowState::syn || state == FlowState::reset || state == FlowState::dead) return false;
   return e.client_ack == tcp_acknowledgement(p.l4);
-}
-
-// The backend has the header. The flow stays on probation until it has told of the copies, too, which the
-// client must not hear of: their numbers are none of its own. A backend that acknowledges the client's data
-// has told of them, or does not tell.
-template <typename F>
-void settle(NatEntry<F>& e, const Packet& p) {
-  const uint32_t first = e.client_isn + 1;
-  const uint8_t copies = e.header.copies();
-  e.header.set_state(HeaderMark::taken);
-  if (!tells_of_duplicate(p.l4, first)) {
-    if (tcp_acknowledgement(p.l4) != first) e.header.set_copies(0);
-  } else if (copies > 0 && copies < HeaderMark::kMostCopies) {
-    e.header.set_copies(static_cast<uint8_t>(copies - 1));
-  }
-  if (!e.header.is_outstanding()) e.vitals.set_probationary(false);
 }
 
 template <typename F>
@@ -225,8 +207,11 @@ void observe_header(WorkerCore& core, NatEntry<F>& e, const Packet& p) {
     e.vitals = Vitals(FlowState::syn, true, core.now);
     return;
   }
-  const bool was_sent = e.header.state() == HeaderMark::sent || e.header.state() == HeaderMark::taken;
-  if (was_sent && e.header.is_outstanding() && !is_before(ack, e.client_isn + 1)) settle(e, p);
+  if (e.header.state() != HeaderMark::sent || is_before(ack, e.client_isn + 1)) return;
+  // The backend has the header. It may still tell of copies as duplicates (RFC 2883): TCPs pass over blocks
+  // of numbers that they never sent.
+  e.header.set_state(HeaderMark::taken);
+  e.vitals.set_probationary(false);
 }
 
 void prepare_header_timers(WorkerCore& core, const Table& table) {

@@ -118,25 +118,12 @@ uint8_t shift_syn_ack(uint8_t* l4, uint32_t size) {
   return scale;
 }
 
-bool tells_of_duplicate(const uint8_t* l4, uint32_t first) {
-  bool tells = false;
-  for_each_option(l4, [&](uint8_t kind, const uint8_t* option, uint32_t size) {
-    // The first block alone can be one.
-    if (kind == kOptionSack && size >= 10) tells = is_before(ntohl(load<uint32_t>(option + 2)), first);
-    return kind != kOptionSack;
-  });
-  return tells;
-}
-
 void hide_header(uint8_t* l4, uint32_t first, uint32_t size, uint8_t window_scale) {
   const uint32_t missing = first - tcp_acknowledgement(l4);
-  const bool is_missing = missing - 1 < size;
-  if (!is_missing && !tells_of_duplicate(l4, first)) return;
+  if (missing - 1 >= size) return;
   edit_header(l4, [&] {
-    if (is_missing) {
-      set_acknowledgement(l4, first);
-      shrink_window(l4, (missing + (1u << window_scale) - 1) >> window_scale);
-    }
+    set_acknowledgement(l4, first);
+    shrink_window(l4, (missing + (1u << window_scale) - 1) >> window_scale);
     blank_options(l4, [](uint8_t kind) { return kind == kOptionSack; });
   });
 }

@@ -116,12 +116,9 @@ void shift_reset(uint8_t* l4, uint32_t size);
 
 // A backend's SYN-ACK as the client shall see it. Returns the window scale that it offers.
 uint8_t shift_syn_ack(uint8_t* l4, uint32_t size);
-// Whether a backend's packet tells of a duplicate of what comes before `first` (RFC 2883).
-bool tells_of_duplicate(const uint8_t* l4, uint32_t first);
 // Another packet of the backend: one that does not acknowledge the whole header acknowledges, for the client,
 // nothing yet; the window shrinks by what the header still takes of it, and SACK blocks go, which the client
-// would take for reneging. They go, too, if they tell of a duplicate of the header. `first`: the number of
-// the client's first byte.
+// would take for reneging. `first`: the number of the client's first byte.
 void hide_header(uint8_t* l4, uint32_t first, uint32_t size, uint8_t window_scale);
 
 // Whether sequence number a comes before b.

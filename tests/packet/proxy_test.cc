@@ -202,20 +202,16 @@ TEST_P(Proxy, AServerWithoutTheHeaderAcknowledgesNothingToTheClient) {
   EXPECT_EQ(rig_.send(client_ack().payload("more")).size(), 2u) << "it is not acknowledged yet";
 }
 
-TEST_P(Proxy, ClientHearsOfNoDuplicateOfTheHeader) {
+// A server that pushes, however fast its client acknowledges: nothing of the flow is overlooked.
+TEST_P(Proxy, AHeaderThatWentTwiceIsSettledByItsAcknowledgement) {
   open(0xfffffffe);
   rig_.send_one(client_ack());
-  rig_.send(client_ack().payload("GET /"));  // with a copy
-  rig_.send_one(from_backend().seq(kServerIsn + 1).ack(isn_ + 1));
-  Bytes sack = {1, 1, 5, 10};
-  for (const uint32_t number : {isn_ + 1 - size(), isn_ + 1})
-    for (int shift = 24; shift >= 0; shift -= 8) sack.push_back(static_cast<uint8_t>(number >> shift));
-  const Seen seen = rig_.send_one(from_backend().seq(kServerIsn + 1).ack(isn_ + 1).window(9).options(sack));
-  EXPECT_EQ(std::count(seen.options.begin(), seen.options.end(), 1), 12);
-  EXPECT_EQ(seen.ack, isn_ + 1);
-  EXPECT_EQ(seen.window, 9);
-  EXPECT_TRUE(seen.checksums_right);
-  EXPECT_EQ(rig_.send(client_ack().payload("more")).size(), 1u) << "the header is taken all the same";
+  rig_.send_one(client_ack());  // with a copy
+  rig_.send_one(from_backend().seq(kServerIsn + 1).ack(isn_ + 1).payload("hello"));
+  rig_.send_one(client_ack().ack(kServerIsn + 1 + 100'000).flags(kFinFlag | kAckFlag));
+  rig_.send_one(from_backend().seq(kServerIsn + 1 + 100'000).ack(isn_ + 2).flags(kFinFlag | kAckFlag));
+  rig_.sweep_ms(usual_content().settings.timeout_closing_ms + 5000);
+  EXPECT_EQ(rig_.total(&WorkerCounters::flows), 0u) << "both ends have said goodbye";
 }
 
 TEST_P(Proxy, WindowShrinksByTheHeaderInItsOwnScale) {
