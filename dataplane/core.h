@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <vector>
 
 #include "dataplane/clock.h"
 #include "dataplane/first_look.h"
@@ -47,6 +48,7 @@ struct FlowSet {
   std::unique_ptr<Dsr> dsr_owner;
   std::unique_ptr<Nat> nat_owner;
   SweepHand dsr_hand, nat_hand;
+  std::vector<bool> dsr_moved, nat_moved;   // by reference: others may ask for the flow; empty: for none
   uint32_t dsr_victim = 0, nat_victim = 0;  // where the search for an entry to evict goes on
 };
 
@@ -85,8 +87,13 @@ struct WorkerCore {
 
   const WorkerConfig config;
   const Clock clock;
-  std::shared_ptr<const MovedFlows> moved;  // flows of before at other workers; null: none
-  const bool has_avx512;                    // and may use it
+  // Flows of before a restart that other workers may have, or may ask this one for; null: none, or none left.
+  const MovedFlows* moved = nullptr;
+  std::shared_ptr<const MovedFlows> moved_owner;
+  uint32_t moved_count = 0;     // of this worker's flows, those that others may ask for
+  bool holds_moved = false;     // MovedFlows counts this worker
+  uint32_t moved_last_had = 0;  // the tick of the last sweep when a worker had one
+  const bool has_avx512;        // and may use it
   const HashKey flow_key;  // of the flow tables' index; the pool's slots have the shared key of the settings
 
   // Of the burst or sweep under way.

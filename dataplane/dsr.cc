@@ -54,8 +54,10 @@ void open(WorkerCore& core, DsrFlows<F>& flows, Packet& p, uint32_t old = 0) {
   if (!(p.flags & kRst)) {
     const uint32_t rate = core.table->settings().new_flow_rate;
     const bool may_insert = rate == 0 || core.new_flows.take(core.cycles, rate);
-    if (!may_insert || insert_flow(core, flows, make_dsr_entry<F>(core, p.l3, p.l4, p.service, backend)) == 0)
-      bump(core.counters.flows_uninserted);
+    const uint32_t reference =
+        may_insert ? insert_flow(core, flows, make_dsr_entry<F>(core, p.l3, p.l4, p.service, backend)) : 0;
+    if (reference == 0) bump(core.counters.flows_uninserted);
+    if (reference != 0 && core.moved != nullptr && was_asked_for(p)) note_moved(core, flows, reference);
   }
   send_in<F>(core, p, backend);
 }

@@ -68,6 +68,22 @@ void uncount_flow(WorkerCore& core, const Entry& e) {
   lower(core.counters.backends[e.backend].flows);
 }
 
+template <typename F>
+std::vector<bool>& moved_of(WorkerCore& core, const DsrFlows<F>&) {
+  return core.set<F>().dsr_moved;
+}
+template <typename F>
+std::vector<bool>& moved_of(WorkerCore& core, const NatFlows<F>&) {
+  return core.set<F>().nat_moved;
+}
+
+template <typename Flows>
+void forget_moved(WorkerCore& core, const Flows& flows, uint32_t reference) {
+  if (core.moved == nullptr || !moved_of(core, flows)[reference]) return;
+  moved_of(core, flows)[reference] = false;
+  --core.moved_count;
+}
+
 template <typename Flows, typename Entry>
 uint32_t find_client_side(const Flows& flows, const Entry& entry, const FlowKeys& keys) {
   return flows.find(keys.client_side, 0, [&](const Entry& e) {
@@ -122,6 +138,7 @@ template <typename F>
 void erase_flow(WorkerCore& core, DsrFlows<F>& flows, uint32_t reference) {
   const DsrEntry<F>& entry = flows[reference];
   uncount_flow(core, entry);
+  forget_moved(core, flows, reference);
   flows.erase_key(hash_of_client_side(core, entry), reference);
   flows.release(reference);
 }
@@ -131,11 +148,23 @@ void erase_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
   flows.unlink_half_open(reference);
   const NatEntry<F>& entry = flows[reference];
   uncount_flow(core, entry);
+  forget_moved(core, flows, reference);
   lower(core.counters.nat_ports_used);
   flows.use().remove(entry.backend, entry.backend_port);
   flows.erase_key(hash_of_client_side(core, entry), reference);
   flows.erase_key(hash_of_backend_side(core, entry), reference);
   flows.release(reference);
+}
+
+template <typename F>
+void note_moved(WorkerCore& core, const DsrFlows<F>& flows, uint32_t reference) {
+  moved_of(core, flows)[reference] = true;
+  ++core.moved_count;
+}
+template <typename F>
+void note_moved(WorkerCore& core, const NatFlows<F>& flows, uint32_t reference) {
+  moved_of(core, flows)[reference] = true;
+  ++core.moved_count;
 }
 
 template <typename F>
@@ -181,6 +210,8 @@ std::optional<FlowLoss> index_flow(WorkerCore& core, NatFlows<F>& flows, const F
   template uint32_t insert_flow(WorkerCore&, NatFlows<F>&, const NatEntry<F>&);            \
   template void erase_flow(WorkerCore&, DsrFlows<F>&, uint32_t);                           \
   template void erase_flow(WorkerCore&, NatFlows<F>&, uint32_t);                           \
+  template void note_moved(WorkerCore&, const DsrFlows<F>&, uint32_t);                     \
+  template void note_moved(WorkerCore&, const NatFlows<F>&, uint32_t);                     \
   template FlowKeys keys_of(const WorkerCore&, const DsrEntry<F>&, uint32_t);              \
   template FlowKeys keys_of(const WorkerCore&, const NatEntry<F>&, uint32_t);              \
   template std::optional<FlowLoss> index_flow(WorkerCore&, DsrFlows<F>&, const FlowKeys&); \

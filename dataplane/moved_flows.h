@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the flows of before a restart are, if that is not where their clients' packets arrive: with another
 // number of workers, or another RSS key, the NIC hands them to another worker than the one that owns their
-// NAT port. Built once, then read only. Consulted for packets whose flow the worker does not know, so it
-// costs the others nothing.
+// NAT port. Built once, then read only, but for how many workers have such flows still. Consulted for packets
+// whose flow the worker does not know, so it costs the others nothing, and until no such flow is left.
 #pragma once
 
+#include <atomic>
 #include <bit>
 #include <cstdint>
 #include <span>
@@ -40,12 +41,19 @@ class MovedFlows {
     }
   }
 
+  // A worker has flows that others may ask for, or has none any more: in turn, the former first.
+  void enter() const { holders_.fetch_add(1, std::memory_order_relaxed); }
+  void leave() const { holders_.fetch_sub(1, std::memory_order_relaxed); }
+  // Whether no worker has any: there is nothing to ask for.
+  bool is_over() const { return holders_.load(std::memory_order_relaxed) == 0; }
+
  private:
   static constexpr uint64_t kWorkerMask = 127;  // of worker + 1; 0 in all bits: empty
   static_assert(kMaxWorkers < kWorkerMask);
 
   std::vector<uint64_t> slots_;
   uint64_t mask_;
+  mutable std::atomic<uint32_t> holders_{0};
 };
 
 }  // namespace portico

@@ -72,6 +72,7 @@ void open(WorkerCore& core, NatFlows<F>& flows, Packet& p, uint32_t old = 0) {
   entry.tcp_delta = deltas.tcp;
   const uint32_t reference = replace_flow(core, flows, entry, old != 0 ? find_of_client(flows, p) : 0);
   if (reference == 0) return drop(core, p.mbuf, DropReason::flow_table_full);
+  if (core.moved != nullptr && was_asked_for(p)) note_moved(core, flows, reference);
   count_new_flow(core, p.service, backend);
   send_in(core, flows, reference, p);
 }

@@ -72,6 +72,11 @@ template <typename F>
 void erase_flow(WorkerCore& core, DsrFlows<F>& flows, uint32_t reference);
 template <typename F>
 void erase_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
+// Notes that other workers may ask for the flow, in the list of WorkerCore::moved, until it is erased.
+template <typename F>
+void note_moved(WorkerCore& core, const DsrFlows<F>& flows, uint32_t reference);
+template <typename F>
+void note_moved(WorkerCore& core, const NatFlows<F>& flows, uint32_t reference);
 // The hashes of a flow's keys; backend_side is not used in dsr.
 struct FlowKeys {
   uint32_t reference;
@@ -138,6 +143,10 @@ void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason);
 // `note` goes with the packet, in its mbuf's hash.usr. Of an ICMP error: how many workers were asked; of a
 // SYN: 1 + the worker that wants it back if there is no flow of it, or 0.
 void hand_over(WorkerCore& core, Packet& packet, uint32_t worker, uint32_t note = 0);
+// Whether the worker where the client's packet arrived has found this one in that list.
+inline bool was_asked_for(const Packet& packet) {
+  return packet.was_handed_over && packet.mbuf->hash.usr != 0;
+}
 // For a client's packet whose flow this worker does not know: to the worker that has it from before the
 // restart; if this is that worker, and the flow is over, a SYN goes back to where it arrived. False: neither.
 bool hand_over_moved(WorkerCore& core, Packet& packet);

@@ -74,6 +74,22 @@ Visit visit(WorkerCore& core, Flows& flows, uint32_t reference) {
   return Visit::done;
 }
 
+// When no worker has a flow any more that others may ask for, nobody asks. What was on its way to a worker
+// then has come by the end of this time; until then SYNs are given back still.
+constexpr uint32_t kMovedTicks = 2000 / kTickMs;
+
+void see_to_moved(WorkerCore& core) {
+  if (core.moved == nullptr) return;
+  if (core.holds_moved != (core.moved_count > 0)) {
+    core.holds_moved = core.moved_count > 0;
+    core.holds_moved ? core.moved->enter() : core.moved->leave();
+  }
+  if (!core.moved->is_over())
+    core.moved_last_had = core.now;
+  else if (ticks_since(core.now, core.moved_last_had) > kMovedTicks)
+    core.moved = nullptr;
+}
+
 // How many flows the time since the last call asks for.
 uint32_t visits_due(const WorkerCore& core, SweepHand& hand, uint32_t flows, uint64_t elapsed) {
   const uint64_t pass_ms = hand.hurry > 0 ? kHurriedPassMs : kPassMs;
@@ -115,6 +131,7 @@ void sweep_flows(WorkerCore& core, uint64_t now) {
     hurry(core.v4);
     hurry(core.v6);
   }
+  see_to_moved(core);
   const uint64_t output_end = core.counters.originated + kSweepOutput;
   repeat_headers(core, core.counters.originated + kSweepOutput / 2);
   const auto sweep = [&](auto* flows, SweepHand& hand) {

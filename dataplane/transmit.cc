@@ -93,6 +93,7 @@ bool hand_back(WorkerCore& core, Packet& packet) {
 bool hand_over_moved(WorkerCore& core, Packet& packet) {
   if (core.moved == nullptr) return false;
   if (packet.was_handed_over) return hand_back(core, packet);
+  if (core.moved->is_over()) return false;
   const uint32_t worker = core.moved->find(packet.hash);
   if (worker >= core.config.worker_count || worker == core.config.index) return false;
   hand_over(core, packet, worker, core.config.index + 1);

@@ -142,6 +142,20 @@ void list_family(const WorkerCore& core, std::vector<MovedFlows::Place>& places)
   list_table(core, core.set<F>().nat_owner.get(), places);
 }
 
+template <typename Flows>
+void note_table(WorkerCore& core, Flows* flows) {
+  for (uint32_t r = 1; flows != nullptr && r <= flows->highest(); ++r)
+    if (flows->is_live(r)) note_moved(core, *flows, r);
+}
+template <typename F>
+void note_family(WorkerCore& core) {
+  FlowSet<F>& set = core.set<F>();
+  set.dsr_moved.assign(core.config.flows + 1, false);
+  set.nat_moved.assign(core.config.flows + 1, false);
+  note_table(core, set.dsr_owner.get());
+  note_table(core, set.nat_owner.get());
+}
+
 template <typename F>
 void add_fullest(const WorkerCore& core, const Table& table, NatFullest& fullest) {
   const auto* const flows = core.set<F>().nat.load(std::memory_order_acquire);
@@ -195,7 +209,15 @@ void Worker::list_flows(std::vector<MovedFlows::Place>& places) const {
 }
 
 void Worker::set_moved_flows(std::shared_ptr<const MovedFlows> moved) {
-  core_->moved = std::move(moved);
+  WorkerCore& core = *core_;
+  core.moved_owner = std::move(moved);
+  core.moved = core.moved_owner.get();
+  core.moved_count = 0;
+  core.moved_last_had = core.now;
+  note_family<V4>(core);
+  note_family<V6>(core);
+  core.holds_moved = core.moved_count > 0;
+  if (core.holds_moved) core.moved->enter();
 }
 
 void Worker::process(rte_mbuf** packets, uint32_t n, const Table* table, uint64_t now) {
