@@ -17,13 +17,14 @@ class HostDevice {
   HostDevice(const HostDevice&) = delete;
   HostDevice& operator=(const HostDevice&) = delete;
 
-  // Gives frames to the kernel. Returns how many it took; the rest it does not want (the interface is down).
-  // The mbufs stay the caller's.
+  // Gives frames to the kernel. Returns how many it took; the others it does not want (the interface is down,
+  // the frame is broken or in too many pieces). The mbufs stay the caller's.
   virtual uint32_t write(rte_mbuf* const* packets, uint32_t count) = 0;
   // Takes what the kernel sends, at most `room` frames, in new mbufs of `pool`. Does not wait.
   struct Read {
     uint32_t count = 0;
     bool lacks_buffers = false;  // the pool was empty before it was known whether there is another frame
+    uint32_t too_large = 0;      // frames thrown away: no buffer has room for them
   };
   virtual Read read(rte_mempool* pool, rte_mbuf** packets, uint32_t room) = 0;
   // Tells the kernel whether the port has a link.

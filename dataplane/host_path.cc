@@ -153,7 +153,8 @@ bool HostPath::from_kernel() {
   lacks_buffers_ = false;
   for (uint32_t port = 0; port < devices_.size(); ++port) {
     if (devices_[port] == nullptr) continue;
-    const auto [n, lacks_buffers] = devices_[port]->read(pool_, packets, kBurstSize);
+    const auto [n, lacks_buffers, too_large] = devices_[port]->read(pool_, packets, kBurstSize);
+    add(counters_.too_large, too_large);
     lacks_buffers_ |= lacks_buffers && has_frame(port);
     if (n == 0) continue;
     any = true;

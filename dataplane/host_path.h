@@ -25,10 +25,11 @@ namespace portico {
 // Written by the host path's thread, relaxed; any thread may read.
 struct HostCounters {
   std::atomic<uint64_t> delivered{0};    // frames that the kernel took
-  std::atomic<uint64_t> refused{0};      // that it did not: the interface is down; kernel_refused
+  std::atomic<uint64_t> refused{0};      // that it did not, as HostDevice::write() says; kernel_refused
   std::atomic<uint64_t> from_kernel{0};  // frames given to workers to send
-  std::atomic<uint64_t> lost{0};   // frames of the kernel's without room at the worker; from_kernel_full
-  std::atomic<uint64_t> waits{0};  // pauses, a millisecond each, since there was no buffer for a frame
+  std::atomic<uint64_t> lost{0};       // frames of the kernel's without room at the worker; from_kernel_full
+  std::atomic<uint64_t> too_large{0};  // frames of the kernel's beyond any buffer's room; exceeds_mtu
+  std::atomic<uint64_t> waits{0};      // pauses, a millisecond each, since there was no buffer for a frame
 };
 
 class HostPath {

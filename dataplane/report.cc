@@ -178,6 +178,7 @@ void Report::gather_host(const HostCounters& counters) {
   sum.kernel_waits = relaxed(counters.waits);
   sum.drops[static_cast<uint32_t>(DropReason::kernel_refused)] += relaxed(counters.refused);
   sum.drops[static_cast<uint32_t>(DropReason::from_kernel_full)] += relaxed(counters.lost);
+  sum.drops[static_cast<uint32_t>(DropReason::exceeds_mtu)] += relaxed(counters.too_large);
 }
 
 // One entry per address and port; a new one takes the entry that was asked for longest ago.

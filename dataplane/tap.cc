@@ -58,21 +58,29 @@ void Tap::fail(const std::string& what, const std::string& remedy) const {
 }
 
 uint32_t Tap::write(rte_mbuf* const* packets, uint32_t count) {
+  uint32_t taken = 0;
   for (uint32_t i = 0; i < count; ++i) {
+    if (packets[i]->nb_segs > kMaxSegments) continue;
     iovec parts[kMaxSegments];
     int used = 0;
-    for (rte_mbuf* m = packets[i]; m != nullptr && used < kMaxSegments; m = m->next)
+    for (rte_mbuf* m = packets[i]; m != nullptr; m = m->next)
       parts[used++] = {rte_pktmbuf_mtod(m, void*), rte_pktmbuf_data_len(m)};
-    if (writev(handle_.fd(), parts, used) < 0 && errno != EINVAL) return i;  // EINVAL: this frame is broken
+    if (writev(handle_.fd(), parts, used) >= 0)
+      ++taken;
+    else if (errno != EINVAL)  // else this frame is broken, and others need not be
+      break;
   }
-  return count;
+  return taken;
 }
 
 HostDevice::Read Tap::read(rte_mempool* pool, rte_mbuf** packets, uint32_t room) {
-  uint32_t count = 0;
-  while (count < room) {
+  Read done;
+  while (done.count + done.too_large < room) {
     rte_mbuf* const m = rte_pktmbuf_alloc(pool);
-    if (m == nullptr) return {count, true};
+    if (m == nullptr) {
+      done.lacks_buffers = true;
+      break;
+    }
     const uint16_t space = rte_pktmbuf_tailroom(m);
     // What somebody has made too large by raising the interface's MTU is cut off; the byte behind shows it.
     uint8_t beyond;
@@ -81,13 +89,14 @@ HostDevice::Read Tap::read(rte_mempool* pool, rte_mbuf** packets, uint32_t room)
     if (size <= 0 || size > space) {
       rte_pktmbuf_free(m);
       if (size <= 0) break;
+      ++done.too_large;
       continue;
     }
     m->data_len = static_cast<uint16_t>(size);
     m->pkt_len = static_cast<uint32_t>(size);
-    packets[count++] = m;
+    packets[done.count++] = m;
   }
-  return {count, false};
+  return done;
 }
 
 void Tap::set_link(bool up) {
