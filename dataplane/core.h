@@ -34,6 +34,7 @@ inline void lower(uint64_t& gauge, uint64_t n = 1) {
 struct SweepHand {
   uint32_t position = 0;  // the last reference visited
   uint32_t hurry = 0;     // so many visits are urgent: flows may have to be reset
+  uint32_t judge = 0;     // for so many visits flows' backends and services may be gone; at least `hurry`
   uint64_t credit = 0;    // cycles * flows that have not been spent
 };
 

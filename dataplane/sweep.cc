@@ -49,17 +49,23 @@ void forget_old_hop(const Table& table, NatEntry<F>& e) {
   if (e.return_version != table.route_version()) e.return_version = 0;
 }
 
-enum class Visit : uint8_t { done, put_off };
+enum class Visit : uint8_t {
+  done,
+  put_off,  // for the next, hurried pass
+  left,     // for the next pass
+};
 
+// `may_be_gone`: what the flow stands for may have changed since it was visited last. Else its look-ups,
+// misses mostly, are saved.
 template <typename Flows>
-Visit visit(WorkerCore& core, Flows& flows, uint32_t reference) {
+Visit visit(WorkerCore& core, Flows& flows, uint32_t reference, bool may_be_gone) {
   if (!flows.is_live(reference)) return Visit::done;
   auto& entry = flows[reference];
   const FlowState state = entry.vitals.state();
   forget_old_hop(*core.table, entry);
   if (is_expired(core, entry)) {
     erase_flow(core, flows, reference);
-  } else if (state != FlowState::dead && is_gone(core, entry)) {
+  } else if (may_be_gone && state != FlowState::dead && is_gone(core, entry)) {
     if (is_closed(state)) {
       erase_flow(core, flows, reference);
     } else {
@@ -67,8 +73,9 @@ Visit visit(WorkerCore& core, Flows& flows, uint32_t reference) {
       const uint32_t waited = ticks_since(core.now, core.swept_since);
       if (outcome == ResetOutcome::put_off || (outcome == ResetOutcome::no_way && waited < kResolveTicks))
         return Visit::put_off;
-      const bool gives_up = waited >= kGiveUpTicks || state == FlowState::syn;
-      if (outcome == ResetOutcome::no_way && gives_up) bury(core, flows, reference);
+      if (outcome == ResetOutcome::done) return Visit::done;
+      if (waited < kGiveUpTicks && state != FlowState::syn) return Visit::left;
+      bury(core, flows, reference);
     }
   }
   return Visit::done;
@@ -107,16 +114,24 @@ void sweep_table(WorkerCore& core, Flows* flows, SweepHand& hand, uint64_t elaps
   for (uint32_t n = visits_due(core, hand, flows->highest(), elapsed); n > 0; --n) {
     if (core.counters.originated + kPacketsPerReset > output_end) return;
     hand.position = hand.position >= flows->highest() ? 1 : hand.position + 1;
+    const bool may_be_gone = hand.judge > 0;
     if (hand.hurry > 0) --hand.hurry;
-    // What was put off wants another hurried pass.
-    if (visit(core, *flows, hand.position) == Visit::put_off) hand.hurry = flows->highest();
+    if (hand.judge > 0) --hand.judge;
+    // What was put off wants another pass.
+    const Visit outcome = visit(core, *flows, hand.position, may_be_gone);
+    if (outcome == Visit::put_off) hand.hurry = flows->highest();
+    if (outcome != Visit::done) hand.judge = flows->highest();
   }
 }
 
+// Has all flows judged, in a hurry.
 template <typename F>
 void hurry(FlowSet<F>& set) {
-  if (const auto* dsr = set.dsr.load(std::memory_order_acquire)) set.dsr_hand.hurry = dsr->highest();
-  if (const auto* nat = set.nat.load(std::memory_order_acquire)) set.nat_hand.hurry = nat->highest();
+  const auto begin_pass = [](const auto* flows, SweepHand& hand) {
+    if (flows != nullptr) hand.hurry = hand.judge = flows->highest();
+  };
+  begin_pass(set.dsr.load(std::memory_order_acquire), set.dsr_hand);
+  begin_pass(set.nat.load(std::memory_order_acquire), set.nat_hand);
 }
 
 }  // namespace
