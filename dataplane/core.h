@@ -56,12 +56,15 @@ struct FlowSet {
 // What is worked out ahead for a plain IPv4 SYN of a flow that seems to be new. Addresses and ports in
 // network byte order.
 struct Opening {
+  uint32_t slot;        // of the pool's look-up table; kNoSlot: not known, and neither is the rest
   uint64_t reply_hash;  // nat only, like what follows but `backend`
   uint32_t nat;
   uint16_t nat_port, backend_port;
   uint32_t before, after;  // where the address's cursor will stand when this one's turn comes, and then
   uint16_t nat_index;
   uint16_t backend;  // kNone: not known
+
+  static constexpr uint32_t kNoSlot = ~0u;
 };
 
 class HeaderTimers;

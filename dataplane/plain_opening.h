@@ -24,11 +24,12 @@ class PlainOpening {
   // How many openings of a burst have been planned for ports of each NAT address.
   using Planned = std::array<uint8_t, kMaxNatAddresses>;
 
-  // For a packet of shape `opening`. Leaves the backend kNone where the general stages are to look.
-  void plan(const Packet& p, Opening& o, Planned& planned) {
-    o.backend = kNone;
+  // For a packet of shape `opening`, whether its flow is known or not: its slot, which is fetched. Finds none
+  // where the general stages are to look.
+  void choose(const Packet& p, Opening& o) {
+    o.slot = Opening::kNoSlot;
     // Where flows are other workers' still, the general stages know.
-    if (p.candidate != 0 || core_.moved != nullptr || (p.path != Path::dsr && p.path != Path::nat_in)) return;
+    if (core_.moved != nullptr || (p.path != Path::dsr && p.path != Path::nat_in)) return;
     const uint8_t* const l3 = p.l3;
     const uint8_t* const l4 = l3 + F::kHeaderSize;
     const TableService& service = table_.service(p.service);
@@ -37,12 +38,22 @@ class PlainOpening {
     const auto client = source_of<F>(l3);
     if (pool.disposition != PoolDisposition::serve || pool.lookup == nullptr) return;
     if (table_.find_local(client) != nullptr || !table_.allows(service.access_list, client)) return;
-    const uint16_t client_port = tcp_source_port(l4);
-    const uint16_t backend = pool.lookup[choose_slot<F>(table_, service, client, client_port,
-                                                        destination_of<F>(l3), tcp_destination_port(l4))];
+    o.slot = choose_slot<F>(table_, service, client, tcp_source_port(l4), destination_of<F>(l3),
+                            tcp_destination_port(l4));
+    __builtin_prefetch(&pool.lookup[o.slot]);
+  }
+
+  // For the same, once choose() has been called for all and candidates have been looked for. Leaves the
+  // backend kNone where the general stages are to look.
+  void plan(const Packet& p, Opening& o, Planned& planned) {
+    o.backend = kNone;
+    if (p.candidate != 0 || o.slot == Opening::kNoSlot) return;
+    const uint8_t* const l4 = p.l3 + F::kHeaderSize;
+    const TableService& service = table_.service(p.service);
+    const uint16_t backend = table_.pool(service.pool).lookup[o.slot];
     if (p.ip_length > ways_[backend].mtu) return;
     if (p.path != Path::dsr &&
-        !plan_port(service, backend, client_port, tcp_destination_port(l4), o, planned))
+        !plan_port(service, backend, tcp_source_port(l4), tcp_destination_port(l4), o, planned))
       return;
     o.backend = backend;
   }

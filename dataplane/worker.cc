@@ -42,14 +42,25 @@ void forward_others(WorkerCore& core, Packet& packet, bool was_handed_over) {
   packet.is_v6 ? forward_of<V6>(core, packet) : forward_of<V4>(core, packet);
 }
 
-// Works out what the burst's new flows need. Apart from forwarding, since it has lines of the index fetched.
+// Calls f(packet, opening) for the burst's plain SYNs.
+template <typename Function>
+void for_each_opening(WorkerCore& core, const Function& f) {
+  for (uint64_t syns = core.look.syns; syns != 0; syns &= syns - 1) {
+    const auto i = static_cast<uint32_t>(std::countr_zero(syns));
+    if (core.packets[i].is_bare) f(core.packets[i], core.openings[i]);
+  }
+}
+
+// Works out what the burst's new flows need, in two steps around the search for known ones: the first has
+// time for its own work while lines of the index come, and fetches what the second needs.
+[[gnu::noinline]] void choose_slots(WorkerCore& core) {
+  PlainOpening opening(core);
+  for_each_opening(core, [&](const Packet& p, Opening& o) { opening.choose(p, o); });
+}
 [[gnu::noinline]] void plan_openings(WorkerCore& core) {
   PlainOpening opening(core);
   PlainOpening::Planned planned{};
-  for (uint64_t syns = core.look.syns; syns != 0; syns &= syns - 1) {
-    const auto i = static_cast<uint32_t>(std::countr_zero(syns));
-    if (core.packets[i].is_bare) opening.plan(core.packets[i], core.openings[i], planned);
-  }
+  for_each_opening(core, [&](const Packet& p, Opening& o) { opening.plan(p, o, planned); });
 }
 
 // True: forwarded on a short way.
@@ -95,6 +106,7 @@ void run_stages(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed
   const bool are_far = are_entries_far(core);
   if (core.config.short_ways) {
     classify_burst(core, mbufs, n, were_handed_over);
+    if (core.look.syns != 0) choose_slots(core);
     find_candidates(core, n, are_far);
     if (core.look.syns != 0) plan_openings(core);
   } else {
