@@ -106,6 +106,21 @@ class FlowIndex {
     return true;
   }
 
+  // Where insert() would put a key that one look at its first bucket proves to be new, if there is room; else
+  // null: it takes find() and insert(). Valid until the index changes.
+  uint32_t* place_of_new(uint64_t hash) {
+    Bucket& first = buckets_[first_bucket(hash)];
+    const Masks seen = tagged_and_free(first, ~reference_mask(), tag(hash));
+    // Of the free places, two at least. Where the tag is 0, they have it, too.
+    const bool has_room = (seen.free & (seen.free - 1)) != 0;
+    if (first.moved != 0 || (seen.tagged & ~seen.free) != 0 || !has_room) return nullptr;
+    return &first.places[static_cast<uint32_t>(std::countr_zero(seen.free))];
+  }
+  // Inserts a key there.
+  void put(uint32_t* place, uint64_t hash, uint32_t reference) {
+    *place = tag(hash) | reference;
+  }
+
   // Removes what insert() put in; nothing if it is not there.
   void erase(uint64_t hash, uint32_t reference) {
     Bucket& first = buckets_[first_bucket(hash)];
@@ -179,24 +194,43 @@ class FlowIndex {
     return places_equal(bucket, ~reference_mask(), tag(hash));
   }
 
+  // What places_equal() finds for a tag, and for 0 in all bits.
+  struct Masks {
+    uint32_t tagged, free;
+  };
+
+#if defined(__x86_64__)
+  static __m128i quarter_of(const Bucket& bucket, int i) {
+    return _mm_load_si128(reinterpret_cast<const __m128i*>(&bucket) + i);
+  }
+  // Bit i: element i of sixteen is set, if it is of a place.
+  static uint32_t mask_of(__m128i a, __m128i b, __m128i c, __m128i d) {
+    const __m128i low = _mm_packs_epi32(a, b), high = _mm_packs_epi32(c, d);
+    return static_cast<uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(low, high))) & kAllPlaces;
+  }
   // Bit i: the bits of place i that are in `bits` are those of `value`.
   static uint32_t places_equal(const Bucket& bucket, uint32_t bits, uint32_t value) {
-#if defined(__x86_64__)
     const __m128i tags = _mm_set1_epi32(static_cast<int>(bits));
     const __m128i wanted = _mm_set1_epi32(static_cast<int>(value));
-    const auto quarter = [&](int i) {
-      const __m128i places = _mm_load_si128(reinterpret_cast<const __m128i*>(&bucket) + i);
-      return _mm_cmpeq_epi32(_mm_and_si128(places, tags), wanted);
+    const auto equal = [&](int i) {
+      return _mm_cmpeq_epi32(_mm_and_si128(quarter_of(bucket, i), tags), wanted);
     };
-    const __m128i low = _mm_packs_epi32(quarter(0), quarter(1));
-    const __m128i high = _mm_packs_epi32(quarter(2), quarter(3));
-    return static_cast<uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(low, high))) & kAllPlaces;
+    return mask_of(equal(0), equal(1), equal(2), equal(3));
+  }
+  static Masks tagged_and_free(const Bucket& bucket, uint32_t bits, uint32_t value) {
+    const auto empty = [&](int i) { return _mm_cmpeq_epi32(quarter_of(bucket, i), _mm_setzero_si128()); };
+    return {places_equal(bucket, bits, value), mask_of(empty(0), empty(1), empty(2), empty(3))};
+  }
 #else
+  static uint32_t places_equal(const Bucket& bucket, uint32_t bits, uint32_t value) {
     uint32_t mask = 0;
     for (uint32_t i = 0; i < kPlaces; ++i) mask |= uint32_t{(bucket.places[i] & bits) == value} << i;
     return mask;
-#endif
   }
+  static Masks tagged_and_free(const Bucket& bucket, uint32_t bits, uint32_t value) {
+    return {places_equal(bucket, bits, value), places_equal(bucket, 0xffffffff, 0)};
+  }
+#endif
 
   uint32_t reference_bits_;
   uint32_t bucket_count_;

@@ -87,6 +87,28 @@ class FlowTable {
     --size_;
   }
   bool insert_key(uint64_t hash, uint32_t reference) { return index_.insert(hash, reference); }
+  // A key that is about to be inserted: says whether no entry has it for which matches(entry) holds.
+  class NewKey {
+   public:
+    template <typename Matches>
+    [[gnu::always_inline]] NewKey(FlowTable& table, uint64_t hash, const Matches& matches)
+        : hash_(hash),
+          place_(table.index_.place_of_new(hash)),
+          is_new_(place_ != nullptr || table.find(hash, 0, matches) == 0) {}
+    bool is_new() const { return is_new_; }
+    // As insert_key(). Since the key was made, the table may have got one other, `before`.
+    bool insert(FlowTable& table, uint32_t reference, const NewKey* before = nullptr) const {
+      if (place_ == nullptr || (before != nullptr && before->place_ == place_))
+        return table.index_.insert(hash_, reference);
+      table.index_.put(place_, hash_, reference);
+      return true;
+    }
+
+   private:
+    uint64_t hash_;
+    uint32_t* place_;
+    bool is_new_;
+  };
   void erase_key(uint64_t hash, uint32_t reference) { index_.erase(hash, reference); }
   template <typename Function>
   void for_each_neighbour(uint64_t hash, const Function& f) const {

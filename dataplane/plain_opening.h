@@ -12,6 +12,7 @@ namespace portico {
 
 class PlainOpening {
   using F = V4;  // of other families, first looks know nothing
+  using NewKey = NatFlows<F>::NewKey;
 
  public:
   explicit PlainOpening(WorkerCore& core)
@@ -101,10 +102,11 @@ class PlainOpening {
     const auto& way = ways_[backend];
     const uint32_t rate = table_.settings().new_flow_rate;
     const auto is_it = [&](const DsrEntry<F>& e) { return e.is_client_of(l3, l4); };
-    if (!has_room(core_, way.port) || dsr_->find(p.hash, 0, is_it) != 0) return false;
+    const DsrFlows<F>::NewKey key(*dsr_, p.hash, is_it);
+    if (!key.is_new() || !has_room(core_, way.port)) return false;
     if (rate != 0 && !core_.new_flows.take(core_.cycles, rate)) return false;
     const uint32_t reference = dsr_->allocate();
-    if (reference == 0 || !dsr_->insert_key(p.hash, reference)) {
+    if (reference == 0 || !key.insert(*dsr_, reference)) {
       if (reference != 0) dsr_->release(reference);
       if (rate != 0) core_.new_flows.give_back();  // the general stages take it
       return false;
@@ -135,8 +137,9 @@ class PlainOpening {
       return e.is_from_backend(way.address, o.backend_port, o.nat, o.nat_port);
     };
     if (!may_be_half_open(backend) || !has_room(core_, way.port)) return false;
-    if (nat_->find(p.hash, 0, is_it) != 0 || nat_->find(o.reply_hash, 0, has_port) != 0) return false;
-    const uint32_t reference = insert_keys(p.hash, o.reply_hash);
+    const NewKey client_side(*nat_, p.hash, is_it), backend_side(*nat_, o.reply_hash, has_port);
+    if (!client_side.is_new() || !backend_side.is_new()) return false;
+    const uint32_t reference = insert_keys(client_side, backend_side, p.hash);
     if (reference == 0) return false;
     nat_->cursor(o.nat_index) = o.after;
     NatEntry<F>& e = (*nat_)[reference];
@@ -174,12 +177,13 @@ class PlainOpening {
   }
 
   // A free entry under both keys, or 0.
-  uint32_t insert_keys(uint64_t client_side, uint64_t backend_side) {
+  [[gnu::always_inline]] uint32_t insert_keys(const NewKey& client_side, const NewKey& backend_side,
+                                              uint64_t client_hash) {
     const uint32_t reference = nat_->allocate();
     if (reference == 0) return 0;
-    if (nat_->insert_key(client_side, reference)) {
-      if (nat_->insert_key(backend_side, reference)) return reference;
-      nat_->erase_key(client_side, reference);
+    if (client_side.insert(*nat_, reference)) {
+      if (backend_side.insert(*nat_, reference, &client_side)) return reference;
+      nat_->erase_key(client_hash, reference);
     }
     nat_->release(reference);
     return 0;

@@ -115,6 +115,32 @@ TEST(Checksum, AgedHeaderHasTheRightOne) {
   }
 }
 
+// Whether a key's first bucket has room or not, and whether other keys have been moved out of it: the load
+// goes from nothing to the whole capacity and back.
+TEST(FlowTable, InsertsAKeyAsNewOnlyOnce) {
+  constexpr uint32_t kFlows = 20000;
+  DsrFlows<V4> table(kFlows, false, -1);
+  const auto key_of = [&](uint32_t client) {
+    return DsrFlows<V4>::NewKey(table, hash_of(client), [=](const auto& e) { return e.client == client; });
+  };
+  for (uint32_t i = 1; i < kFlows; i += 2) {
+    const auto first = key_of(i), second = key_of(i + 1);
+    const uint32_t a = table.allocate(), b = table.allocate();
+    ASSERT_TRUE(first.is_new() && second.is_new()) << i;
+    ASSERT_TRUE(first.insert(table, a) && second.insert(table, b, &first)) << i;
+    table[a] = entry_of(i);
+    table[b] = entry_of(i + 1);
+    for (const uint32_t client : {i, i + 1, i / 2 + 1}) ASSERT_FALSE(key_of(client).is_new()) << client;
+  }
+  for (uint32_t i = 1; i <= kFlows; ++i) {
+    const uint32_t r = find(table, i);
+    ASSERT_EQ(table[r].client, i);
+    table.erase_key(hash_of(i), r);
+    table.release(r);
+    ASSERT_EQ(find(table, i), 0u);
+  }
+}
+
 TEST(FlowTable, AgreesWithAMapUnderRandomUse) {
   DsrFlows<V4> table(500, false, -1);
   std::unordered_map<uint32_t, uint32_t> model;
