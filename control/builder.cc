@@ -103,11 +103,16 @@ uint64_t Builder::content_hash() const {
   return hash_of(content_.vlans, hash);
 }
 
-void Builder::recover(const Snapshot& snapshot) {
+void Builder::recover(const Snapshot& snapshot, uint64_t now_ns) {
   for (const auto& pool : snapshot.pools) {
     if (!pool.lookup) continue;
     const auto slots = pool.lookup->records<uint16_t>();
-    pools_[pool.pool().id].last_usable.recover({slots.begin(), slots.end()});
+    const std::set<uint16_t> ids(slots.begin(), slots.end());
+    std::set<uint16_t> spared;
+    for (const auto& backend : pool.backends->records<BackendRecord>())
+      if (BackendDisposition{backend.disposition} == BackendDisposition::forward && !ids.contains(backend.id))
+        spared.insert(backend.id);
+    pools_[pool.pool().id].last_usable.recover(ids, spared, now_ns);
   }
 }
 
@@ -165,10 +170,11 @@ void Builder::build_pool(const BuildInput& input, const PoolConfig& pool, TableC
   built.backends.clear();
   memory.next_change_ns.reset();
   const auto service_ports = backend_ports(input.config, pool.name);
+  const Answers answers(all);
   for (size_t i = 0; i < all.size(); ++i) {
     const auto left_ns = memory.last_usable.left_ns(all[i].id);
     const auto doubt_until_ns =
-        left_ns && is_in_doubt(all[i], all) ? std::optional(*left_ns + window_ns) : std::nullopt;
+        left_ns && is_in_doubt(all[i], answers) ? std::optional(*left_ns + window_ns) : std::nullopt;
     const FlowDecision flows =
         decide_flows(pool, all[i], decision, service_ports, input.now_ns, doubt_until_ns);
     built.backends.push_back(backend_record(input.routing, id, pool.backends[i], all[i], flows));

@@ -37,8 +37,8 @@ struct BuildInput {
 
 class Builder {
  public:
-  // Takes over what the running table says of pools, so that keep-last continues.
-  void recover(const Snapshot& snapshot);
+  // Takes over what the running table says of pools at `now_ns`, so that keep-last and doubts continue.
+  void recover(const Snapshot& snapshot, uint64_t now_ns);
 
   // The content of the next generation. Valid until the next call.
   const TableContent& build(const BuildInput& input);

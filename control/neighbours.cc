@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 
 #include "control/kernel_cache.h"
 #include "control/netlink.h"
@@ -60,16 +61,23 @@ struct Neighbours::Cache {
   int read_neighbours();
   bool read_routes();
   bool take(const nlmsghdr* message);
-  const KernelRoute* route_to(const Address& destination) const;
   std::optional<Link> link(const std::string& name) const;
   std::vector<std::string> devices_on(const std::string& interface, int Link::*below) const;
-  std::optional<NextHop> hop_of(const KernelRoute& route, const RouteHop& hop,
-                                const Address& destination) const;
-  const RouteHop* best_hop(const KernelRoute& route) const;
-  std::optional<NextHop> first_hop(const KernelRoute& route, const Address& destination) const;
+  // A route and one of its hops, whose device exists.
+  struct Way {
+    const KernelRoute* route = nullptr;
+    const RouteHop* hop = nullptr;
+    explicit operator bool() const { return hop != nullptr; }
+  };
+
+  Way best_way(const std::vector<KernelRoute>& alternatives,
+               const std::function<bool(const RouteHop&)>& is_wanted) const;
+  Way way_to(const Address& destination) const;
+  NextHop hop_of(const Way& way, const Address& destination) const;
+  const std::string& interface_of(int ifindex) const;
   std::optional<NextHop> next_hop(const Address& destination) const;
-  std::optional<PortRoute> port_route(const Prefix& prefix, const KernelRoute& route,
-                                      std::span<const std::string> interfaces, bool with_carrier) const;
+  std::optional<PortRoute> port_route(const Prefix& prefix, const std::vector<KernelRoute>& alternatives,
+                                      std::span<const std::string> interfaces) const;
   void probe(const Address& neighbour, int ifindex);
   void probe_in_use();
   void probe_if_needed(const Address& neighbour, int ifindex);
@@ -88,10 +96,8 @@ int Neighbours::Cache::read_links() {
   KernelCache fresh;
   const int error = dump(RTM_GETLINK, [&](const nlmsghdr* message) { fresh.take_link(message); });
   if (error != 0) return error;
-  for (auto& [ifindex, since] : fresh.up_since)
-    if (const auto known = kernel.up_since.find(ifindex); known != kernel.up_since.end())
-      since = known->second;
-  kernel.up_since = std::move(fresh.up_since);
+  kernel.up_since =
+      std::move(fresh.up_since);  // since now: what was lost may have told of a link that was down
   kernel.links = std::move(fresh.links);
   return 0;
 }
@@ -170,30 +176,50 @@ std::vector<std::string> Neighbours::Cache::devices_on(const std::string& interf
   return names;
 }
 
-const KernelRoute* Neighbours::Cache::route_to(const Address& destination) const {
-  for (int length = destination.is_v4() ? 32 : 128; length >= 0; --length) {
-    const auto found = kernel.routes.find(network(destination, static_cast<unsigned>(length)));
-    if (found != kernel.routes.end()) return &found->second.front();
+// The best of the routes to one prefix, by metric: the first with a wanted hop that has carrier, else the
+// first with one, since a port whose cable is plugged in again, or whose dataplane is back, shall forward at
+// once by what was known. Nothing lies behind a route that forbids.
+Neighbours::Cache::Way Neighbours::Cache::best_way(
+    const std::vector<KernelRoute>& alternatives,
+    const std::function<bool(const RouteHop&)>& is_wanted) const {
+  Way without_carrier;
+  for (const KernelRoute& route : alternatives) {
+    if (route.forbids) break;
+    for (const RouteHop& hop : route.hops) {
+      if (!kernel.links.contains(hop.ifindex) || !is_wanted(hop)) continue;
+      if (hop.is_usable) return {&route, &hop};
+      if (!without_carrier) without_carrier = {&route, &hop};
+    }
   }
-  return nullptr;
+  return without_carrier;
 }
 
-std::optional<NextHop> Neighbours::Cache::hop_of(const KernelRoute& route, const RouteHop& way,
-                                                 const Address& destination) const {
-  const auto device = kernel.links.find(way.ifindex);
-  if (device == kernel.links.end()) return std::nullopt;
-  NextHop hop;
-  hop.interface = device->second.name;
-  hop.ifindex = way.ifindex;
-  hop.neighbour = way.gateway.value_or(destination);
-  hop.on_link = !way.gateway;
-  hop.source_mac = device->second.mac;
-  hop.mtu = route.mtu != 0 ? std::min(route.mtu, device->second.mtu) : device->second.mtu;
-  if (const auto below = kernel.links.find(device->second.lower); below != kernel.links.end()) {
-    hop.interface = below->second.name;
-    hop.vlan = device->second.vlan;
+Neighbours::Cache::Way Neighbours::Cache::way_to(const Address& destination) const {
+  for (int length = destination.is_v4() ? 32 : 128; length >= 0; --length) {
+    const auto found = kernel.routes.find(network(destination, static_cast<unsigned>(length)));
+    if (found != kernel.routes.end()) return best_way(found->second, [](const RouteHop&) { return true; });
   }
-  const auto neighbour = kernel.neighbours.find({way.ifindex, hop.neighbour});
+  return {};
+}
+
+// Of a link that exists.
+const std::string& Neighbours::Cache::interface_of(int ifindex) const {
+  const Link& device = kernel.links.at(ifindex);
+  const auto below = kernel.links.find(device.lower);
+  return below == kernel.links.end() ? device.name : below->second.name;
+}
+
+NextHop Neighbours::Cache::hop_of(const Way& way, const Address& destination) const {
+  const Link& device = kernel.links.at(way.hop->ifindex);
+  NextHop hop;
+  hop.interface = interface_of(device.ifindex);
+  hop.ifindex = device.ifindex;
+  hop.neighbour = way.hop->gateway.value_or(destination);
+  hop.on_link = !way.hop->gateway;
+  hop.source_mac = device.mac;
+  hop.mtu = way.route->mtu != 0 ? std::min(way.route->mtu, device.mtu) : device.mtu;
+  if (kernel.links.contains(device.lower)) hop.vlan = device.vlan;
+  const auto neighbour = kernel.neighbours.find({device.ifindex, hop.neighbour});
   if (neighbour != kernel.neighbours.end() && neighbour->second.mac) {
     hop.resolved = true;
     hop.mac = *neighbour->second.mac;
@@ -201,45 +227,26 @@ std::optional<NextHop> Neighbours::Cache::hop_of(const KernelRoute& route, const
   return hop;
 }
 
-// The first that is usable; of several without carrier the first, as the kernel does: a port whose cable is
-// plugged in again, or whose dataplane is back, forwards at once by what was known.
-const RouteHop* Neighbours::Cache::best_hop(const KernelRoute& route) const {
-  const auto exists = [this](const RouteHop& hop) { return kernel.links.contains(hop.ifindex); };
-  const auto& hops = route.hops;
-  auto best =
-      std::find_if(hops.begin(), hops.end(), [&](const auto& hop) { return hop.is_usable && exists(hop); });
-  if (best == hops.end()) best = std::find_if(hops.begin(), hops.end(), exists);
-  return best == hops.end() ? nullptr : &*best;
-}
-
-std::optional<NextHop> Neighbours::Cache::first_hop(const KernelRoute& route,
-                                                    const Address& destination) const {
-  const RouteHop* hop = best_hop(route);
-  return hop == nullptr ? std::nullopt : hop_of(route, *hop, destination);
-}
-
 std::optional<NextHop> Neighbours::Cache::next_hop(const Address& destination) const {
-  const KernelRoute* route = route_to(destination);
-  return route == nullptr ? std::nullopt : first_hop(*route, destination);
+  const Way way = way_to(destination);
+  return way ? std::optional(hop_of(way, destination)) : std::nullopt;
 }
 
-std::optional<PortRoute> Neighbours::Cache::port_route(const Prefix& prefix, const KernelRoute& route,
-                                                       std::span<const std::string> interfaces,
-                                                       bool with_carrier) const {
-  for (const RouteHop& way : route.hops) {
-    if (way.is_usable != with_carrier) continue;
-    auto hop = hop_of(route, way, prefix.address);
-    if (!hop) continue;
-    const auto port = std::find(interfaces.begin(), interfaces.end(), hop->interface);
-    if (port == interfaces.end()) continue;
-    PortRoute result;
-    result.prefix = prefix;
-    result.port = static_cast<size_t>(port - interfaces.begin());
-    result.on_link = hop->on_link;
-    if (!hop->on_link) result.hop = std::move(hop);
-    return result;
-  }
-  return std::nullopt;
+std::optional<PortRoute> Neighbours::Cache::port_route(const Prefix& prefix,
+                                                       const std::vector<KernelRoute>& alternatives,
+                                                       std::span<const std::string> interfaces) const {
+  const Way way = best_way(alternatives, [&](const RouteHop& hop) {
+    return std::find(interfaces.begin(), interfaces.end(), interface_of(hop.ifindex)) != interfaces.end();
+  });
+  if (!way) return std::nullopt;
+  NextHop hop = hop_of(way, prefix.address);
+  PortRoute result;
+  result.prefix = prefix;
+  result.port = static_cast<size_t>(std::find(interfaces.begin(), interfaces.end(), hop.interface) -
+                                    interfaces.begin());
+  result.on_link = hop.on_link;
+  if (!hop.on_link) result.hop = std::move(hop);
+  return result;
 }
 
 // Keeping neighbours resolved.
@@ -351,17 +358,12 @@ std::vector<std::string> Neighbours::other_vlan_devices(const std::string& inter
 }
 
 std::optional<int> Neighbours::device_to(const Address& destination) const {
-  const KernelRoute* route = cache_->route_to(destination);
-  const RouteHop* hop = route == nullptr ? nullptr : cache_->best_hop(*route);
-  return hop == nullptr ? std::nullopt : std::optional(hop->ifindex);
+  const auto way = cache_->way_to(destination);
+  return way ? std::optional(way.hop->ifindex) : std::nullopt;
 }
 
 std::string Neighbours::interface_of(int ifindex) const {
-  const auto& links = cache_->kernel.links;
-  const auto device = links.find(ifindex);
-  if (device == links.end()) return "";
-  const auto below = links.find(device->second.lower);
-  return below == links.end() ? device->second.name : below->second.name;
+  return cache_->kernel.links.contains(ifindex) ? cache_->interface_of(ifindex) : "";
 }
 
 bool Neighbours::is_up_since(int ifindex, Clock::time_point since) const {
@@ -377,10 +379,8 @@ std::vector<PortRoute> Neighbours::routes_for_ports(std::span<const std::string>
   std::map<Prefix, PortRoute> routes;
   for (const auto& [prefix, alternatives] : cache_->kernel.routes) {
     if (is_link_local(prefix)) continue;
-    for (const bool with_carrier : {true, false})
-      for (const KernelRoute& route : alternatives)
-        if (auto found = cache_->port_route(prefix, route, interfaces, with_carrier))
-          routes.emplace(prefix, std::move(*found));  // the first stays
+    if (auto found = cache_->port_route(prefix, alternatives, interfaces))
+      routes.emplace(prefix, std::move(*found));
   }
   for (const Address& destination : cache_->in_use) {
     auto hop = next_hop(destination);

@@ -90,9 +90,8 @@ class Neighbours {
   // The names of the VLAN devices on it whose tags (802.1ad) the dataplane neither takes nor sends.
   std::vector<std::string> other_vlan_devices(const std::string& interface) const;
 
-  // The way to `destination` by the main table: longest prefix, then lowest metric, then the first hop of
-  // several that has carrier, else the first. nullopt: no route (or one that forbids it), or the interface is
-  // gone.
+  // The way to `destination` by the main table: of the longest prefix's routes, by metric, the first hop that
+  // has carrier, else the first. nullopt: no route (or one that forbids it), or the interface is gone.
   std::optional<NextHop> next_hop(const Address& destination) const;
 
   // The ifindex of the device that next_hop() leads to.

@@ -6,14 +6,20 @@
 namespace portico {
 
 void OwnSide::follow(const Config& config) {
+  ports_.clear();
   taps_.clear();
-  for (const auto& port : config.dataplane.ports)
-    if (auto tap = parse_port(port.name, port.devargs).tap; !tap.empty()) taps_.insert(std::move(tap));
+  for (const auto& config_port : config.dataplane.ports) {
+    const PortName port = parse_port(config_port.name, config_port.devargs);
+    ports_.insert(port.kernel_side());
+    if (!port.tap.empty()) taps_.insert(port.tap);
+  }
   pools_.clear();
+  std::set<Address> used;
   for (const auto& pool : config.pools)
     for (const auto& backend : pool.backends)
       for (const auto& address : {backend.v4, backend.v6})
-        if (address) pools_[pool.name].addresses.insert(*address);
+        if (address) used.insert(*pools_[pool.name].addresses.insert(*address).first);
+  std::erase_if(last_ports_, [&](const auto& last) { return !used.contains(last.first); });
   seen_version_ = 0;
 }
 
@@ -24,22 +30,26 @@ void OwnSide::note_forwarding(bool is_forwarding, Clock::time_point now) {
     forwards_since_ = now;
 }
 
+// A network manager may take the routes away with the carrier, and what is left (a default route of the
+// management network) leads nowhere: then the port that led there last counts, for as long as it lacks it.
+std::optional<int> OwnSide::device_to(const Address& address) {
+  const auto device = kernel_.device_to(address);
+  if (device && ports_.contains(kernel_.interface_of(*device))) return last_ports_[address] = *device;
+  const auto last = last_ports_.find(address);
+  const bool is_down = last != last_ports_.end() && ports_.contains(kernel_.interface_of(last->second)) &&
+                       !kernel_.is_up_since(last->second, Clock::now());
+  return is_down ? last->second : device;
+}
+
 // Once for all probes that fail by one cause: a pool may have thousands of backends.
 void OwnSide::find_devices() {
   const uint64_t version = kernel_.version();
   if (version == seen_version_) return;
   seen_version_ = version;
   for (auto& [name, pool] : pools_) {
-    pool.devices.emplace();
-    for (const Address& address : pool.addresses) {
-      const auto device = kernel_.device_to(address);
-      if (device) {
-        pool.devices->insert(*device);
-        continue;
-      }
-      pool.devices.reset();
-      break;
-    }
+    pool.devices.clear();
+    for (const Address& address : pool.addresses)
+      if (const auto device = device_to(address)) pool.devices.insert(*device);
   }
 }
 
@@ -54,9 +64,9 @@ std::string OwnSide::why_deaf(int device, Clock::time_point since) const {
 std::string OwnSide::why_deaf(const std::string& pool, Clock::time_point since) {
   find_devices();
   const auto found = pools_.find(pool);
-  if (found == pools_.end() || !found->second.devices) return "";
+  if (found == pools_.end()) return "";
   std::string why;
-  for (const int device : *found->second.devices) {
+  for (const int device : found->second.devices) {
     why = why_deaf(device, since);
     if (why.empty()) return "";
   }

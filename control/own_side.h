@@ -37,23 +37,24 @@ class OwnSide {
   void note_forwarding(bool is_forwarding, Clock::time_point now = Clock::now());
 
   // Why none of the pool's backends can have been heard all the time since `since`: "eth0 has no carrier".
-  // Empty if one of them can. A backend without a route can, as far as is known here: that is a matter of
-  // configuration, and its probes say so.
+  // Empty if one of them can, or if no way to any of them was ever known.
   std::string why_deaf(const std::string& pool, Clock::time_point since);
 
  private:
   struct Pool {
     std::set<Address> addresses;
-    std::optional<std::set<int>> devices;  // that lead to them; nullopt: to one of them none leads
+    std::set<int> devices;  // that lead to them
   };
 
   void find_devices();
+  std::optional<int> device_to(const Address& address);
   std::string why_deaf(int device, Clock::time_point since) const;
 
   Kernel kernel_;
   std::map<std::string, Pool> pools_;
-  std::set<std::string> taps_;
-  uint64_t seen_version_ = 0;  // of the kernel's answers that pools_ holds; 0: of none
+  std::set<std::string> ports_, taps_;  // interfaces; the taps are among the ports
+  std::map<Address, int> last_ports_;   // the device of a port that last led there
+  uint64_t seen_version_ = 0;           // of the kernel's answers that pools_ holds; 0: of none
   std::optional<Clock::time_point> forwards_since_;
 };
 

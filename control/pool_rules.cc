@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 namespace portico {
 namespace {
@@ -100,26 +101,38 @@ uint64_t keep_last_window_ns(const PoolConfig& pool) {
   return static_cast<uint64_t>(window.count());
 }
 
+void LastUsable::recover(std::set<uint16_t> ids, const std::set<uint16_t>& spared, uint64_t now_ns) {
+  current_ = std::move(ids);
+  for (const uint16_t id : spared) left_[id] = now_ns;
+}
+
 void LastUsable::note(const std::set<uint16_t>& usable, uint64_t now_ns, uint64_t window_ns) {
   if (usable.empty()) {
     if (current_.empty()) return;
     kept_ = kept(now_ns, window_ns);
-    for (const uint16_t id : current_) left_[id] = now_ns;
+    for (const uint16_t id : current_) lost_[id] = left_[id] = now_ns;
     current_.clear();
     return;
   }
-  // What was kept had the flows until now.
-  for (const uint16_t id : current_.empty() ? kept_ : current_) left_[id] = now_ns;
-  std::erase_if(left_, [&](const auto& entry) {
+  for (const uint16_t id : current_) lost_[id] = left_[id] = now_ns;
+  if (current_.empty())
+    for (const uint16_t id : kept_) {
+      left_[id] = now_ns;
+      if (late_.insert(id).second) lost_[id] = now_ns;
+    }
+  const auto is_past = [&](const auto& entry) {
     return usable.contains(entry.first) || entry.second + window_ns < now_ns;
-  });
+  };
+  std::erase_if(lost_, is_past);
+  std::erase_if(left_, is_past);
+  for (const uint16_t id : usable) late_.erase(id);
   current_ = usable;
 }
 
 std::set<uint16_t> LastUsable::kept(uint64_t now_ns, uint64_t window_ns) const {
   if (current_.empty()) return kept_;
   std::set<uint16_t> ids = current_;
-  for (const auto& [id, until_ns] : left_)
+  for (const auto& [id, until_ns] : lost_)
     if (until_ns + window_ns >= now_ns) ids.insert(id);
   return ids;
 }
@@ -152,14 +165,23 @@ PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& b
   return {PoolState::kept_last, std::move(kept)};
 }
 
-bool is_in_doubt(const Candidate& backend, const std::vector<Candidate>& all) {
+Answers::Answers(const std::vector<Candidate>& backends) {
+  for (const Candidate& backend : backends)
+    if (const Hearing& heard = backend.health.hearing; heard.answered_since_ns != 0)
+      rows_.emplace_back(heard.answered_since_ns, heard.answered_ns);
+  std::sort(rows_.begin(), rows_.end());
+  for (size_t i = 1; i < rows_.size(); ++i) rows_[i].second = std::max(rows_[i].second, rows_[i - 1].second);
+}
+
+bool Answers::surround(int64_t time_ns) const {
+  constexpr int64_t kEver = std::numeric_limits<int64_t>::max();
+  const auto later = std::upper_bound(rows_.begin(), rows_.end(), std::pair(time_ns, kEver));
+  return later != rows_.begin() && std::prev(later)->second >= time_ns;
+}
+
+bool is_in_doubt(const Candidate& backend, const Answers& answers) {
   const int64_t silent_ns = backend.health.hearing.silent_ns;
-  if (silent_ns == 0) return false;
-  return std::none_of(all.begin(), all.end(), [&](const Candidate& other) {
-    const Hearing& heard = other.health.hearing;
-    return heard.answered_since_ns != 0 && heard.answered_since_ns <= silent_ns &&
-           silent_ns <= heard.answered_ns;
-  });
+  return silent_ns != 0 && !answers.surround(silent_ns);
 }
 
 FlowDecision decide_flows(const PoolConfig& pool, const Candidate& backend, const PoolDecision& decision,

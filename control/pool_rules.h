@@ -65,25 +65,28 @@ uint64_t keep_last_window_ns(const PoolConfig& pool);
 // several that fail together falls last is an accident, and must not send everything there.
 class LastUsable {
  public:
-  // Takes over from an earlier control the ids that hold slots.
-  void recover(std::set<uint16_t> ids) { current_ = std::move(ids); }
+  // Takes over from an earlier control at `now_ns` (CLOCK_MONOTONIC): the ids that hold slots, and those that
+  // hold none, but whose flows nothing happens to.
+  void recover(std::set<uint16_t> ids, const std::set<uint16_t>& spared, uint64_t now_ns);
 
-  // From `now_ns` (CLOCK_MONOTONIC, never less than before) on, `usable` takes the flows; empty: the pool is
-  // not normal.
+  // From `now_ns` (never less than before) on, `usable` takes the flows; empty: the pool is not normal.
   void note(const std::set<uint16_t>& usable, uint64_t now_ns, uint64_t window_ns);
 
   // While the pool is normal: what would be kept if it lost all at `now_ns`. Else what is kept, as it was
   // when that happened.
   std::set<uint16_t> kept(uint64_t now_ns, uint64_t window_ns) const;
 
-  // When a backend last took new flows before it took no more, CLOCK_MONOTONIC; nullopt: longer than
+  // When a backend last took new flows, usable or kept, before it took no more; nullopt: longer than
   // `window_ns` before the last note().
   std::optional<uint64_t> left_ns(uint16_t id) const;
 
  private:
   std::set<uint16_t> current_;         // empty: not normal
   std::set<uint16_t> kept_;            // while not normal
+  std::map<uint16_t, uint64_t> lost_;  // who was usable before, and until when, as far as keep-last cares
   std::map<uint16_t, uint64_t> left_;  // who took flows before, and until when
+  // Who was kept, and did not return with the others: once it counts as lost then, not again and again.
+  std::set<uint16_t> late_;
 };
 
 // `last_usable`: what keep-last keeps, as LastUsable says. If none of them may be used any
@@ -99,9 +102,23 @@ struct FlowDecision {
   std::optional<uint64_t> next_change_ns;  // CLOCK_MONOTONIC: when the decision changes by itself
 };
 
-// Whether this host may be what hears nothing: only silence speaks against the backend, and of no probe of
-// `all`, the pool's backends, is it known that it was answered before and after the silence was seen.
-bool is_in_doubt(const Candidate& backend, const std::vector<Candidate>& all);
+// The rows of answers that a pool's backends gave.
+class Answers {
+ public:
+  explicit Answers(const std::vector<Candidate>& backends);
+
+  // Whether some probe is known to have been answered both before and after `time_ns`, without silence
+  // between.
+  bool surround(int64_t time_ns) const;
+
+ private:
+  // Of the rows that begin at the first or earlier: when the longest-lasting of them ends. Ascending.
+  std::vector<std::pair<int64_t, int64_t>> rows_;
+};
+
+// Whether this host may be what hears nothing: only silence speaks against the backend, and the pool's
+// answers do not surround that silence.
+bool is_in_doubt(const Candidate& backend, const Answers& answers);
 
 // What happens to a backend's existing flows. `service_ports`: backend ports of the pool's services. A
 // refused port resets its own flows, an unreachable host all of them; a failure of something else lets them

@@ -67,7 +67,7 @@ void Service::Impl::recover() {
   const auto snapshot = publisher->recovered();
   if (!snapshot) return recover_ids();
   ids.recover(*snapshot);
-  builder.recover(*snapshot);
+  builder.recover(*snapshot, monotonic_ns());
   const auto hops = snapshot->next_hops->records<NextHopRecord>();
   next_hops.recover({hops.begin(), hops.end()});
   for (const auto& port : snapshot->ports->records<PortRecord>())

@@ -90,7 +90,8 @@ Hearing hearing_of(const Backend& backend) {
   bool has_spoken = false;  // a check that is down for what the target said
   for (const auto& check : backend.checks) {
     const Hearing& heard = check->hearing;
-    if (heard.answered_ns > all.answered_ns) {
+    // Another machine is heard by another way.
+    if (check->own_address && heard.answered_ns > all.answered_ns) {
       all.answered_since_ns = heard.answered_since_ns;
       all.answered_ns = heard.answered_ns;
     }
@@ -369,6 +370,7 @@ void HealthMonitor::import_state(const HealthSnapshot& snapshot) {
       check->progress = saved.progress;
       check->last_outcome = saved.last_outcome;
       check->failure_reason = saved.last_reason;
+      if (check->is_down() && is_silence(saved.last_outcome)) check->hearing.silent_ns = monotonic_ns();
       if (saved.last_outcome != ProbeOutcome::success) check->last_reason = saved.last_reason;
     }
   }

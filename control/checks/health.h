@@ -57,7 +57,8 @@ struct BackendHealth {
   bool unreachable = false;  // down, and every check of the backend is unreachable
   bool silent = false;       // unreachable by timeouts alone: the host may as well be too busy to answer
   // What pool_rules.h needs to tell a silent backend from a host that hears nothing: `silent_ns` of its
-  // checks that do not pass, if nothing but silence speaks against them, else 0; and a row of answers.
+  // checks that do not pass, if nothing but silence speaks against them, else 0; and a row of answers
+  // from its own addresses.
   Hearing hearing;
   std::vector<CheckStatus> checks;  // in the order of configuration, IPv4 before IPv6
 };

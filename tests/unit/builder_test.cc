@@ -414,7 +414,7 @@ TEST_F(BuilderTest, ARestartedControlBuildsTheSameTable) {
   builder_ = {};
   hops_ = {};
   ids_.recover(snapshot);
-  builder_.recover(snapshot);
+  builder_.recover(snapshot, now_ns_);
   const auto records = snapshot.next_hops->records<NextHopRecord>();
   hops_.recover({records.begin(), records.end()});
   ASSERT_EQ(ids_.sync(config), std::nullopt);
@@ -423,6 +423,33 @@ TEST_F(BuilderTest, ARestartedControlBuildsTheSameTable) {
   health_.clear();
   EXPECT_EQ(slots(build(config), ids_.backend("portals", config.pools[0].backends[1])), 4099u)
       << "without any health, the last usable backends go on";
+}
+
+TEST_F(BuilderTest, ARestartedControlGoesOnDoubting) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  Config config = two_portals();
+  config.pools[0].checks.push_back({.name = "tcp-80", .port = 80});
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  health_[{"portals", "portal-2"}] = {.healthy = true, .known = true, .hearing = {kSecond, 99 * kSecond, 0}};
+  health_[{"portals", "portal-1"}] = health_[{"portals", "portal-2"}];
+  now_ns_ = 100 * kSecond;
+  build(config);
+  health_[{"portals", "portal-1"}] = {.known = true, .unreachable = true, .hearing = {0, 0, 100 * kSecond}};
+  const auto disposition_at = [&](int64_t second) {
+    now_ns_ = static_cast<uint64_t>(second * kSecond);
+    return BackendDisposition{build(config).pools[0].backends[0].disposition};
+  };
+  ASSERT_EQ(disposition_at(102), BackendDisposition::forward);
+  Publisher(dir_).publish(builder_.content());
+  Publisher publisher(dir_);
+  ASSERT_NE(publisher.recovered(), nullptr);
+  builder_ = {};
+  builder_.recover(*publisher.recovered(), 103 * kSecond);
+  // As health.json has it.
+  health_[{"portals", "portal-1"}].hearing.silent_ns = 103 * kSecond;
+  health_[{"portals", "portal-2"}].hearing = {};
+  EXPECT_EQ(disposition_at(104), BackendDisposition::forward);
+  EXPECT_EQ(disposition_at(113), BackendDisposition::reset);
 }
 
 }  // namespace

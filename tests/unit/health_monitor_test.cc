@@ -158,6 +158,28 @@ TEST_F(Monitor, ASilentBackendIsUnreachableAsAWhole) {
   EXPECT_TRUE(health().silent) << "no timeout proves that a host is gone";
 }
 
+TEST_F(Monitor, AnswersOfAnotherMachineAreNotTheBackends) {
+  const auto elsewhere = serve("127.0.0.2");
+  const SilentListener listener(io_);
+  run(50ms);
+  config_.pools[0].checks[0].port = listener.port();
+  config_.pools[0].checks[0].timeout = 50ms;
+  config_.pools[0].checks[1].port = elsewhere->endpoint().port;
+  config_.pools[0].backends[0].check_addresses["https"] = {*Address::parse("127.0.0.2"), 0};
+  monitor_.apply(config_);
+  expect_eventually(HealthState::down);
+  while (health().checks[1].state != CheckState::up) run(20ms);
+  EXPECT_GT(health().hearing.silent_ns, 0);
+  EXPECT_EQ(health().hearing.answered_ns, 0);
+
+  HealthMonitor successor(io_, nullptr);
+  successor.apply(config_);
+  successor.import_state(*parse_health_snapshot(to_json_text(monitor_.export_state())));
+  const Hearing recovered = successor.status("portals", "portal-1")->hearing;
+  EXPECT_GT(recovered.silent_ns, health().hearing.silent_ns) << "as silent as it was, since now";
+  successor.stop();
+}
+
 TEST_F(Monitor, SilenceSaysNothingToADeafHostAndARefusalDoes) {
   const SilentListener listener(io_);
   run(50ms);

@@ -273,6 +273,27 @@ TEST_F(NeighboursTest, KeepsTheWayWhereNoneHasCarrier) {
   EXPECT_EQ(kernel_->interface_of(4711), "");
 }
 
+// As the kernel with ignore_routes_with_linkdown: of two routes the one that works, for backends as for
+// clients.
+TEST_F(NeighboursTest, TakesTheRouteWithCarrierOfSeveral) {
+  ip("route add 192.0.2.0/24 via 198.18.0.2 metric 100");
+  ip("route add 192.0.2.0/24 via 198.18.1.2 metric 200");
+  ip("route add 203.0.113.0/24 via 198.18.0.2 metric 100");
+  ip("route add blackhole 203.0.113.0/24 metric 150");
+  ip("route add 203.0.113.0/24 via 198.18.1.2 metric 200");
+  const auto leads_by = [&](const std::string& to) {
+    const auto all = routes({"p0", "p1"});
+    return std::count(all.begin(), all.end(), to) == 1;
+  };
+  EXPECT_EQ(way("192.0.2.1"), "198.18.0.2 dev p0");
+  host_->run("ip link set h0 down");
+  EXPECT_TRUE(sees([&] { return way("192.0.2.1") == "198.18.1.2 dev p1"; }));
+  EXPECT_TRUE(leads_by("192.0.2.0/24 p1 via 198.18.1.2"));
+  EXPECT_EQ(way("203.0.113.1"), "198.18.0.2 dev p0") << "nothing lies behind the one that forbids";
+  host_->run("ip link set h0 up");
+  EXPECT_TRUE(sees([&] { return way("192.0.2.1") == "198.18.0.2 dev p0"; }));
+}
+
 // The kernel shows carrier at once, and only later takes the mark "link down" off the routes. Whatever it
 // tells of the link between the two (here of its MTU) is not to be the last that is heard of the routes.
 TEST_F(NeighboursTest, SeesRoutesComeBackAfterCarrier) {

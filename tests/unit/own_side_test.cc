@@ -65,11 +65,40 @@ TEST_F(OwnSideTest, ATapHearsOnlyThroughADataplaneThatForwards) {
   EXPECT_EQ(why(start_ + 2s), "") << "eth0 needs no dataplane";
 }
 
-TEST_F(OwnSideTest, ABackendWithoutARouteIsAMatterOfConfiguration) {
+TEST_F(OwnSideTest, ABackendThatNeverHadARouteIsAMatterOfConfiguration) {
   up_.clear();
   devices_.erase(kFar);
+  EXPECT_EQ(why(start_), "eth0 has no carrier") << "portal-1 alone counts";
+  devices_.clear();
+  ++version_;
+  OwnSide late = own_side_;
+  late.follow(config_);
+  EXPECT_EQ(late.why_deaf("portals", start_), "eth0 has no carrier") << "it had one";
+}
+
+TEST_F(OwnSideTest, RemembersThePortWhoseRoutesWentWithItsCarrier) {
+  own_side_.note_forwarding(true, start_);
   EXPECT_EQ(why(start_), "");
-  EXPECT_NE(own_side_.why_deaf("others", start_), "");
+  up_ = {{9, start_}};
+  names_[9] = "mgmt0";
+  devices_ = {{kNear, 9}, {kFar, 9}};  // by the default route; none for IPv6
+  ++version_;
+  EXPECT_EQ(why(start_), "wan has no carrier");
+  names_[4] = "eth0";  // a second uplink is another matter: it can be heard by that
+  up_[4] = start_;
+  devices_[kNear] = 4;
+  ++version_;
+  EXPECT_EQ(why(start_), "");
+  up_[2] = up_[3] = start_;
+  devices_ = {{kNear, 9}, {kFar, 9}};
+  ++version_;
+  EXPECT_EQ(why(start_), "") << "there is carrier: whoever changed the routes wanted it so";
+}
+
+TEST_F(OwnSideTest, WithoutAnyWayEverNobodyIsSpared) {
+  devices_.clear();
+  up_.clear();
+  EXPECT_EQ(why(start_), "");
 }
 
 TEST_F(OwnSideTest, AsksForWaysOnlyWhenTheyMayHaveChanged) {

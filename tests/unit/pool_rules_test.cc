@@ -151,8 +151,23 @@ TEST_F(KeptLast, OutliveAMomentOfRecovery) {
   EXPECT_EQ(kept(400 * kSecond), Ids{2});
 }
 
+TEST_F(KeptLast, ForgetOneThatIsLateAgainAndAgain) {
+  note({1, 2}, kSecond);
+  note({2}, 100 * kSecond);  // 1 dies for good
+  for (uint64_t now = 105 * kSecond; now < 200 * kSecond; now += 8 * kSecond) {
+    note({}, now);
+    EXPECT_EQ(kept(now).contains(1), now < 120 * kSecond) << now / kSecond;
+    note({2}, now + 3 * kSecond);
+  }
+  note({1, 2}, 300 * kSecond);
+  note({2}, 400 * kSecond);
+  note({}, 401 * kSecond);
+  EXPECT_EQ(kept(401 * kSecond), (Ids{1, 2})) << "it was back since";
+}
+
 TEST_F(KeptLast, ContinueOverARestart) {
-  last_.recover({1, 2});
+  last_.recover({1, 2}, {3}, kSecond);
+  EXPECT_EQ(last_.left_ns(3), kSecond) << "its flows are still in doubt";
   EXPECT_EQ(kept(kSecond), (Ids{1, 2}));
   note({}, kSecond);
   EXPECT_EQ(kept(2 * kSecond), (Ids{1, 2}));
@@ -231,16 +246,34 @@ Candidate answering(Candidate backend, int64_t first_s, int64_t last_s) {
   return backend;
 }
 
+bool doubt(const Candidate& backend, const std::vector<Candidate>& all) {
+  return is_in_doubt(backend, Answers(all));
+}
+
 TEST(Doubt, LastsUntilAnotherIsHeardBeforeAndAfterTheSilence) {
-  EXPECT_TRUE(is_in_doubt(silent(1, 100), {silent(1, 100), answering(up(2), 1, 99)}));
-  EXPECT_FALSE(is_in_doubt(silent(1, 100), {silent(1, 100), answering(up(2), 1, 101)}));
-  EXPECT_TRUE(is_in_doubt(silent(1, 100), {silent(1, 100), answering(up(2), 105, 109)}))
+  EXPECT_TRUE(doubt(silent(1, 100), {silent(1, 100), answering(up(2), 1, 99)}));
+  EXPECT_FALSE(doubt(silent(1, 100), {silent(1, 100), answering(up(2), 1, 101)}));
+  EXPECT_TRUE(doubt(silent(1, 100), {silent(1, 100), answering(up(2), 105, 109)}))
       << "2 may have been out of reach, too";
-  EXPECT_TRUE(is_in_doubt(silent(1, 100), {silent(1, 100), silent(2, 101)}));
-  EXPECT_TRUE(is_in_doubt(silent(1, 100), {silent(1, 100)}));
-  EXPECT_FALSE(is_in_doubt(down(1), {down(1)})) << "the backend has said what is wrong with it";
+  EXPECT_TRUE(doubt(silent(1, 100), {silent(1, 100), silent(2, 101)}));
+  EXPECT_TRUE(doubt(silent(1, 100), {silent(1, 100)}));
+  EXPECT_FALSE(doubt(down(1), {down(1)})) << "the backend has said what is wrong with it";
   const Candidate half = answering(silent(1, 100), 1, 101);
-  EXPECT_FALSE(is_in_doubt(half, {half})) << "another port of its own answers";
+  EXPECT_FALSE(doubt(half, {half})) << "another port of its own answers";
+}
+
+TEST(Doubt, FindsTheRowAmongMany) {
+  std::vector<Candidate> all = {
+      silent(1, 100),           answering(up(2), 90, 95),   answering(up(3), 50, 120),
+      answering(up(4), 60, 70), answering(up(5), 100, 100), answering(up(6), 101, 200)};
+  const Answers answers(all);
+  const auto second = [](int64_t s) { return s * static_cast<int64_t>(kSecond); };
+  for (const int64_t s : {50, 75, 95, 100, 120, 150, 200}) EXPECT_TRUE(answers.surround(second(s))) << s;
+  for (const int64_t s : {1, 49, 201}) EXPECT_FALSE(answers.surround(second(s))) << s;
+  all.erase(all.begin() + 2);
+  EXPECT_FALSE(Answers(all).surround(second(98)));
+  EXPECT_TRUE(Answers(all).surround(second(100)));
+  EXPECT_FALSE(Answers({}).surround(second(1)));
 }
 
 TEST_F(DecideFlows, LeavesFlowsAloneWhileInDoubt) {
