@@ -64,23 +64,25 @@ void for_each_opening(WorkerCore& core, const Function& f) {
 }
 
 // True: forwarded on a short way.
-[[gnu::always_inline]] inline bool forward_plain(WorkerCore& core, PlainPath<V4>& v4, uint32_t i) {
+[[gnu::always_inline]] inline bool forward_plain(WorkerCore& core, PlainPath<V4>& v4, PlainOpening& opening,
+                                                 uint32_t i) {
   const Packet& packet = core.packets[i];
   if (packet.shape == Shape::later) {
     if (packet.is_bare || !packet.is_v6) return v4.forward(packet, packet.l3);
     return PlainPath<V6>(core).forward(packet, packet.l3);
   }
   return packet.shape == Shape::opening && packet.is_bare &&
-         PlainOpening(core).open(packet, core.openings[i], packet.l3);
+         opening.open(packet, core.openings[i], packet.l3);
 }
 
 template <bool kAreFar>
 [[gnu::noinline]] void forward_burst(WorkerCore& core, uint32_t n, bool were_handed_over) {
   PlainPath<V4> v4(core);
+  PlainOpening opening(core);
   uint64_t forwarded = 0;
   for (uint32_t i = 0; i < n; ++i) {
     if constexpr (kAreFar) __builtin_prefetch(core.entries[i + kEntriesAhead], 1);
-    if (forward_plain(core, v4, i)) {
+    if (forward_plain(core, v4, opening, i)) {
       ++forwarded;
     } else {
       forward_others(core, core.packets[i], were_handed_over);
