@@ -47,10 +47,10 @@ struct Timeouts {
   uint32_t syn, half_closed, closing;  // ticks
 };
 
-// So many per second, with a tenth of a second's worth saved up at most.
+// So many per second, with `most` saved up at most; 0: a tenth of a second's worth.
 class TokenBucket {
  public:
-  explicit TokenBucket(uint64_t hz) : hz_(static_cast<double>(hz)) {}
+  explicit TokenBucket(uint64_t hz, uint32_t most = 0) : hz_(static_cast<double>(hz)), most_(most) {}
 
   // Takes one at `now` (cycles; of one burst all the same) and `rate` per second. False: none is left.
   bool take(uint64_t now, uint32_t rate) {
@@ -64,7 +64,7 @@ class TokenBucket {
 
  private:
   void refill(uint64_t now, uint32_t rate) {
-    const double most = rate == 0 ? 0.0 : std::max(1.0, rate / 10.0);
+    const double most = rate == 0 ? 0.0 : most_ != 0 ? most_ : std::max(1.0, rate / 10.0);
     const double earned = started_ ? static_cast<double>(now - last_) / hz_ * rate : most;
     tokens_ = std::min(most, tokens_ + earned);
     last_ = now;
@@ -72,6 +72,7 @@ class TokenBucket {
   }
 
   double hz_;
+  uint32_t most_;
   double tokens_ = 0;
   uint64_t last_ = 0;
   bool started_ = false;

@@ -19,8 +19,9 @@ namespace portico {
 namespace {
 
 constexpr uint32_t kHostRingSize = 1024;  // slots; power of two
-constexpr int kLongestSleepMs = 100;      // and how often links are looked at
-constexpr int kBufferWaitMs = 1;          // until the pool is asked again
+static_assert(kClaimedUrgentBurst <= kHostRingSize / 2, "forged sources leave room for what is certain");
+constexpr int kLongestSleepMs = 100;  // and how often links are looked at
+constexpr int kBufferWaitMs = 1;      // until the pool is asked again
 constexpr uint64_t kLinkIntervalNs = uint64_t{kLongestSleepMs} * 1'000'000;
 
 rte_ring* create_ring(const std::string& name) {

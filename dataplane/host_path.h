@@ -3,7 +3,7 @@
 // port's tap (ARP, ND, ping, SSH, BGP), what the kernel sends goes out by the port.
 //
 // Writing to a tap is a system call per frame, so no worker does it. A thread of its own, on the CPUs that
-// the workers leave, exchanges packets with each worker over two single-producer single-consumer rings; a
+// the workers leave, exchanges packets with each worker over single-producer single-consumer rings; a
 // flood of packets for the kernel fills a ring, not a worker's time. The thread sleeps in poll(2); a worker
 // wakes it only if it sleeps, once per sleep.
 #pragma once

@@ -3,13 +3,17 @@
 
 #include <netinet/in.h>
 
+#include <cstring>
+
 #include "dataplane/family.h"
 
 namespace portico {
 namespace {
 
 constexpr uint32_t kEthernetSize = 14, kVlanSize = 4, kIcmpErrorSize = 8, kPortsSize = 4;
+constexpr uint32_t kSourceMac = 6;
 constexpr uint32_t kMaxExtensions = 8;
+constexpr uint8_t kNeverForwarded = 255;  // a hop limit that no router has lowered
 constexpr uint16_t kIpv4 = 0x0800, kIpv6 = 0x86dd, kVlan = 0x8100;
 
 // An IP packet, outer or embedded in an ICMP error.
@@ -17,6 +21,7 @@ struct View {
   Address source, destination;
   uint32_t payload;  // offset in the frame of what follows the IP headers
   uint8_t protocol;
+  uint8_t hop_limit;
   bool is_fragment;  // first or later
   bool is_later;     // not the first one: no ports
 };
@@ -39,6 +44,7 @@ bool read_v4(const Frame& frame, uint32_t at, View& view) {
           .destination = Address::from_v4(destination_of<V4>(frame.bytes + at)),
           .payload = at + words * 4,
           .protocol = frame.byte(at + 9),
+          .hop_limit = frame.byte(at + V4::kTtlOffset),
           .is_fragment = (fragment & 0x3fff) != 0,
           .is_later = (fragment & 0x1fff) != 0};
   return true;
@@ -50,6 +56,7 @@ bool read_v6(const Frame& frame, uint32_t at, View& view) {
           .destination = Address::from_v6(frame.bytes + at + V6::kDestinationOffset),
           .payload = at + V6::kHeaderSize,
           .protocol = frame.byte(at + 6),
+          .hop_limit = frame.byte(at + V6::kTtlOffset),
           .is_fragment = false,
           .is_later = false};
   for (uint32_t i = 0; i < kMaxExtensions; ++i) {
@@ -136,11 +143,54 @@ bool is_icmp(const View& view) {
   return view.protocol == (view.destination.is_v4() ? V4::kIcmpProtocol : V6::kIcmpProtocol);
 }
 
+// RFC 4861 section 6.1, 7.1 and 8.1: solicitations, advertisements and redirects, which come from this link
+// or are not valid. They are not fragmented (RFC 6980).
+bool is_neighbour_discovery(const Frame& frame, const View& view) {
+  if (view.destination.is_v4() || view.is_fragment || view.hop_limit != kNeverForwarded) return false;
+  if (!frame.has(view.payload, 1)) return false;
+  const uint8_t type = frame.byte(view.payload);
+  return type >= 133 && type <= 137;
+}
+
+// fe80::/10: no router forwards what comes from there.
+bool is_link_local(const Address& address) {
+  return address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0) == 0x80;
+}
+
+// 224.0.0.0/24, ff02::/16: groups to which no router forwards.
+bool is_group_of_link(const Address& address) {
+  if (address.is_v4()) return (ntohl(address.v4()) & 0xffffff00u) == 0xe0000000u;
+  return address.bytes[0] == 0xff && (address.bytes[1] & 0x0f) == 0x02;
+}
+
 template <typename Ip>
 bool is_near(const Table& table, const Ip& ip, const Address& address) {
   if (table.is_backend(ip)) return true;
   const RouteChoice route = table.route(ip);
   return route.next_hop == kNone ? route.port != kNone : table.next_hop_address(route.next_hop) == address;
+}
+
+// Whether the frame comes from the MAC address of a backend on the link: what is forged elsewhere comes from
+// a router's. `F` is the family of `address`.
+template <typename F>
+bool is_from_backend_itself(const Table& table, const Frame& frame, const typename F::Ip& ip,
+                            const Address& address) {
+  const uint16_t backend = table.find_backend(ip);
+  if (backend == kNone) return false;
+  const TableBackend& of = table.backend(backend);
+  const uint16_t hop = F::kFamily == Family::v4 ? of.next_hop_v4 : of.next_hop_v6;
+  if (hop == kNone || !table.next_hop(hop).resolved || table.next_hop_address(hop) != address) return false;
+  return std::memcmp(table.next_hop(hop).macs.data(), frame.bytes + kSourceMac, 6) == 0;
+}
+
+template <typename F>
+Urgency urgency_of_source(const Table& table, const Frame& frame, const View& view,
+                          const typename F::Ip& source) {
+  if (is_link_local(view.source)) return Urgency::certain;
+  if (!is_near(table, source, view.source)) return Urgency::none;
+  const bool is_certain = view.hop_limit == kNeverForwarded || is_group_of_link(view.destination) ||
+                          is_from_backend_itself<F>(table, frame, source, view.source);
+  return is_certain ? Urgency::certain : Urgency::claimed;
 }
 
 }  // namespace
@@ -167,15 +217,14 @@ bool is_for_nobody(const Table& table, const uint8_t* bytes, uint32_t size) {
          is_address(table, view.destination);
 }
 
-bool is_urgent(const Table& table, const uint8_t* bytes, uint32_t size) {
+Urgency urgency_of(const Table& table, const uint8_t* bytes, uint32_t size) {
   const Frame frame{bytes, size};
   View view;
   const Content content = read_frame(frame, view);
-  if (content != Content::ip) return content == Content::other;
-  if (is_icmp(view)) return true;
-  const Address& from = view.source;
-  if (view.protocol != IPPROTO_TCP) return false;
-  return from.is_v4() ? is_near(table, from.v4(), from) : is_near(table, V6::from(from), from);
+  if (content != Content::ip) return content == Content::other ? Urgency::certain : Urgency::none;
+  if (is_icmp(view)) return is_neighbour_discovery(frame, view) ? Urgency::certain : Urgency::none;
+  return view.source.is_v4() ? urgency_of_source<V4>(table, frame, view, view.source.v4())
+                             : urgency_of_source<V6>(table, frame, view, V6::from(view.source));
 }
 
 }  // namespace portico

@@ -19,8 +19,16 @@ bool is_for_dataplane(const Table& table, const uint8_t* frame, uint32_t size);
 // which there is nothing else.
 bool is_for_nobody(const Table& table, const uint8_t* frame, uint32_t size);
 
-// Whether a frame for the kernel keeps the appliance going: what is not IP (ARP), ICMP (neighbour discovery),
-// TCP from backends (health checks) and from directly connected networks (routing daemons).
-bool is_urgent(const Table& table, const uint8_t* frame, uint32_t size);
+// Whether a frame for the kernel keeps the appliance going.
+enum class Urgency : uint8_t {
+  none,  // it may wait: what comes from afar, and all of ICMP but neighbour discovery, for anybody can ping
+  claimed,  // its source is a backend, a router or of a directly connected network, if that is not forged
+  certain,  // and nobody farther away can have sent it; also what is not IP (ARP), and neighbour discovery
+};
+
+// `claimed` and `certain` are health checks' answers and routing daemons' packets of whatever protocol (BGP,
+// BFD, OSPF, VRRP). Certain of those are packets of hop limit 255 (RFC 5082), from or to link-local addresses
+// (RFC 4291 section 2.5.6, RFC 5771 section 4), and those from the MAC address of the backend itself.
+Urgency urgency_of(const Table& table, const uint8_t* frame, uint32_t size);
 
 }  // namespace portico

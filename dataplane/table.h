@@ -195,11 +195,12 @@ class Table {
   // Grows with every generation that may ask for flows to be reset; changes of neighbours and routes do not.
   // Never 0.
   uint64_t flow_version() const { return flow_version_; }
-  // Whether a backend, in whatever state, has this address.
-  bool is_backend(uint32_t address) const { return backends_v4_.find({address, 0}) != kNone; }
-  bool is_backend(const std::array<uint64_t, 2>& address) const {
-    return backends_v6_.find({address, 0}) != kNone;
+  // The id of a backend, in whatever state, that has this address; kNone: there is none.
+  uint16_t find_backend(uint32_t address) const { return backends_v4_.find({address, 0}); }
+  uint16_t find_backend(const std::array<uint64_t, 2>& address) const {
+    return backends_v6_.find({address, 0});
   }
+  bool is_backend(const auto& address) const { return find_backend(address) != kNone; }
   // NAT ports per backend endpoint, over all addresses of both families.
   uint64_t nat_ports_total() const;
 

@@ -44,6 +44,19 @@ bool resolve(WorkerCore& core, Packet& packet, const Address& address, uint16_t 
   return false;
 }
 
+// Whether a frame for the kernel goes before others.
+bool goes_first(WorkerCore& core, const rte_mbuf* m) {
+  switch (urgency_of(*core.table, rte_pktmbuf_mtod(m, const uint8_t*), rte_pktmbuf_data_len(m))) {
+    case Urgency::none:
+      return false;
+    case Urgency::claimed:
+      return core.claimed_urgent.take(core.cycles, kClaimedUrgentPerSecond / core.config.worker_count);
+    case Urgency::certain:
+      return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 void drop(WorkerCore& core, rte_mbuf* mbuf, DropReason reason) {
@@ -62,8 +75,7 @@ void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason) {
   packet.path = Path::done;
   if (!has_kernel_path(core, packet)) return drop(core, packet.mbuf, reason);
   rte_mbuf* const m = packet.mbuf;
-  m->hash.usr = reason != DropReason::unknown_vlan &&
-                is_urgent(*core.table, rte_pktmbuf_mtod(m, const uint8_t*), rte_pktmbuf_data_len(m));
+  m->hash.usr = reason != DropReason::unknown_vlan && goes_first(core, m);
   if (!append(core.output.kernel, m)) return drop(core, packet.mbuf, DropReason::tx_full);
   bump(core.counters.to_kernel);
 }

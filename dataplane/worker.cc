@@ -194,7 +194,8 @@ WorkerCore::WorkerCore(const WorkerConfig& c)
       new_flows(c.tsc_hz),
       answers(c.tsc_hz),
       sweep_resets(c.tsc_hz),
-      icmp_rounds(c.tsc_hz) {}
+      icmp_rounds(c.tsc_hz),
+      claimed_urgent(c.tsc_hz, kClaimedUrgentBurst) {}
 
 WorkerCore::~WorkerCore() = default;
 

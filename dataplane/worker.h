@@ -38,6 +38,10 @@ inline constexpr uint32_t kBurstSize = 64;
 // kSweepOutput. What finds no room is dropped as tx_full or handover_full: flush after each.
 inline constexpr uint32_t kOutputSize = 256;
 inline constexpr uint32_t kSweepOutput = 64;
+// Packets for the kernel that go before others because of a source address that may be forged: so many at a
+// time, and all workers together so many a second. What exceeds that goes with the others.
+inline constexpr uint32_t kClaimedUrgentBurst = 512;
+inline constexpr uint32_t kClaimedUrgentPerSecond = 100'000;
 
 // Packets for one destination, in order. The consumer takes packets[0..count) over and sets count to 0.
 struct PacketBuffer {

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <deque>
@@ -50,6 +51,13 @@ Bytes other_frame(uint16_t type) {
   frame[12] = static_cast<uint8_t>(type >> 8);
   frame[13] = static_cast<uint8_t>(type);
   return frame;
+}
+
+Tcp icmp4(const char* from, const char* to, uint8_t type) {
+  return Tcp(from, static_cast<uint16_t>(type << 8), to, 0).protocol(1);
+}
+Tcp icmp6(const char* from, const char* to, uint8_t type) {
+  return Tcp(from, static_cast<uint16_t>(type << 8), to, 0).protocol(58);
 }
 
 // --- What the packet path gives to the kernel, without threads ---
@@ -226,9 +234,13 @@ class Appliance : public testing::Test {
     std::vector<std::unique_ptr<HostDevice>> devices;
     devices.push_back(std::move(device));
     host_ = std::make_unique<HostPath>("test", std::move(devices), 1, packet_pool());
-    table_ = build_table(snapshot_of(usual_content(), nullptr), nullptr);
+    TableContent content = usual_content();
+    content.next_hops.push_back(hop("2001:db8:1::1", 0x11));
+    content.pools[0].backends[0].next_hop_v6 = 4;
+    table_ = build_table(snapshot_of(content, nullptr), nullptr);
+    // The worker's time goes by slowly: what it allows at a time, it allows once in a test.
     const WorkerConfig config{.flows = 1024,
-                              .tsc_hz = rte_get_tsc_hz(),
+                              .tsc_hz = rte_get_tsc_hz() * 1000,
                               .huge_pages = false,
                               .kernel_ports = host_->ports(),
                               .pool = packet_pool()};
@@ -263,6 +275,7 @@ class Appliance : public testing::Test {
     }
     return left_;
   }
+  std::vector<Bytes> delivered_after(const Bytes& flood, const std::vector<Bytes>& frames);
   uint64_t count(uint64_t WorkerCounters::*counter) {
     return load_counter(worker_->worker().counters().*counter);
   }
@@ -320,25 +333,85 @@ TEST_F(Appliance, AFloodForTheKernelIsCountedAndStopsNoService) {
   ASSERT_TRUE(becomes([&] { return kernel_->got().size() == 3000 - full; }));
 }
 
-// Whatever floods the kernel, what keeps the appliance going has room of its own and goes first.
-TEST_F(Appliance, AFloodStarvesNeitherNeighboursNorChecksNorRouters) {
-  worker_->start();  // and nobody takes out of the rings
-  const Bytes scan = Tcp(kClient4, 5000, kOwn4, 53).protocol(17);
-  const std::vector<Bytes> urgent = {
+// What keeps the appliance going and cannot come from afar.
+std::vector<Bytes> certain() {
+  const uint8_t backend_mac = 0x11;
+  return {
       other_frame(0x0806),
-      Tcp("fe80::1", 0, "ff02::1:ff00:2", 0).protocol(58),
-      Tcp("198.18.1.1", 80, kOwn4, 50000).ack(7),
-      Tcp("198.18.0.1", 179, kOwn4, 50001).ack(7),
+      icmp6("fe80::1", "ff02::1:ff00:2", 135).ttl(255),
+      icmp6("2001:db8:9::1", "2001:db8::2", 136).ttl(255),
+      with(Tcp("198.18.1.1", 80, kOwn4, 50000).ack(7), 11, backend_mac),  // a check's answer
+      with(Tcp("2001:db8:1::1", 80, "2001:db8::2", 50000).ack(7), 11, backend_mac),
+      Tcp("fe80::1", 179, "fe80::2", 50001).ack(7).ttl(1),           // BGP
+      Tcp("198.18.0.1", 179, kOwn4, 50001).ack(7).ttl(255),          // BGP with RFC 5082
+      Tcp("198.18.0.1", 49152, kOwn4, 3784).protocol(17).ttl(255),   // BFD
+      Tcp("fe80::1", 49152, "fe80::2", 3784).protocol(17).ttl(255),  // BFD
+      Tcp("198.18.0.1", 0, "224.0.0.5", 0).protocol(89).ttl(1),      // OSPF
+      Tcp("fe80::1", 0, "ff02::5", 0).protocol(89).ttl(1),           // OSPFv3
+      Tcp("198.18.0.1", 0, "224.0.0.18", 0).protocol(112).ttl(255),  // VRRP
   };
-  for (uint32_t i = 0; i < 3000; ++i) arrive(scan);
-  for (const Bytes& frame : urgent) arrive(frame);
-  ASSERT_TRUE(becomes([&] { return count(&WorkerCounters::to_kernel) == 3000 + urgent.size(); }));
-  arrive(Tcp(kClient4, 1, kVip4, kDsr).flags(kSynFlag));
-  ASSERT_TRUE(becomes([&] { return left().size() == 1; })) << "all before it have been given over";
+}
+// The same, unless its source is forged.
+std::vector<Bytes> claimed() {
+  return {
+      Tcp("198.18.1.2", 80, kOwn4, 50000).ack(7),
+      Tcp("2001:db8:1::2", 80, "2001:db8::2", 50000).ack(7),
+      Tcp("198.18.0.1", 179, kOwn4, 50001).ack(7).ttl(1),
+      Tcp("198.18.0.1", 49152, kOwn4, 4784).protocol(17),
+  };
+}
+
+bool has(const std::vector<Bytes>& all, const Bytes& one) {
+  return std::find(all.begin(), all.end(), one) != all.end();
+}
+
+// What of `frames` reaches the kernel if 3000 of `flood` come before.
+std::vector<Bytes> Appliance::delivered_after(const Bytes& flood, const std::vector<Bytes>& frames) {
+  for (uint32_t i = 0; i < 3000; ++i) arrive(flood);
+  for (const Bytes& frame : frames) arrive(frame);
+  worker_->start();  // and nobody takes out of the rings
+  for (uint16_t i = 1; i <= 2; ++i) {
+    arrive(Tcp(kClient4, i, kVip4, kDsr).flags(kSynFlag));
+    EXPECT_TRUE(becomes([&] { return left().size() == i; })) << "all before it have been given over";
+  }
   host_->start();
-  ASSERT_TRUE(becomes([&] { return kernel_->got().size() > urgent.size(); }));
-  const std::vector<Bytes> got = kernel_->got();
+  const auto& drops = worker_->worker().counters().drops;
+  const uint64_t full = load_counter(drops[static_cast<uint32_t>(DropReason::kernel_full)]);
+  const uint64_t given = count(&WorkerCounters::to_kernel) - full;
+  EXPECT_TRUE(becomes([&] { return kernel_->got().size() == given; }));
+  return kernel_->got();
+}
+
+class Floods : public Appliance, public testing::WithParamInterface<Bytes> {};
+
+// Whatever floods the kernel, what keeps the appliance going has room of its own and goes first.
+TEST_P(Floods, StarveNeitherNeighboursNorChecksNorRouters) {
+  std::vector<Bytes> urgent = certain();
+  for (const Bytes& frame : claimed()) urgent.push_back(frame);
+  const std::vector<Bytes> got = delivered_after(GetParam(), urgent);
+  EXPECT_GT(got.size(), urgent.size() + 1000) << "and the rest has its own";
   EXPECT_EQ(urgent, std::vector<Bytes>(got.begin(), got.begin() + static_cast<ptrdiff_t>(urgent.size())));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Floods,
+                         testing::Values(Tcp(kClient4, 5000, kOwn4, 53).protocol(17),
+                                         Tcp(kClient4, 5000, kOwn4, 22).flags(kSynFlag),
+                                         Tcp(kClient4, 5000, kOwn4, 22).flags(kSynFlag).ttl(254),
+                                         icmp4(kClient4, kVip4, 8), icmp4("198.18.0.1", kOwn4, 8).ttl(255),
+                                         icmp6(kClient6, kVip6, 128), icmp6("fe80::1", kVip6, 128).ttl(255),
+                                         icmp6(kClient6, kVip6, 1),
+                                         icmp6(kClient6, "2001:db8::2", 135).ttl(254)));
+
+// From afar comes what pretends to be from here, by way of a router.
+TEST_F(Appliance, ForgedSourcesTakeNoRoomOfWhatIsFromHere) {
+  for (const Bytes& flood : claimed()) {
+    const std::vector<Bytes> got = delivered_after(flood, certain());
+    for (const Bytes& frame : certain()) EXPECT_TRUE(has(got, frame));
+    EXPECT_GT(got.size(), certain().size() + 1000) << "what exceeds their part goes with the rest";
+    TearDown();
+    SetUp();
+    left_.clear();
+  }
 }
 
 // The descriptor stays readable all the time, which must not keep the thread from sleeping: fifty pauses of a
