@@ -13,6 +13,7 @@
 #include <stdexcept>
 
 #include "dataplane/log.h"
+#include "dataplane/note.h"
 #include "dataplane/worker.h"
 
 namespace portico {
@@ -89,7 +90,7 @@ void HostPath::stop() {
 uint32_t HostPath::give(uint32_t from, rte_mbuf** packets, uint32_t count) {
   uint32_t left = 0;
   for (uint32_t i = 0; i < count; ++i) {
-    rte_ring* const ring = packets[i]->hash.usr == 1 ? urgent_[from] : to_kernel_[from];
+    rte_ring* const ring = Note::read(packets[i]).goes_first() ? urgent_[from] : to_kernel_[from];
     if (rte_ring_sp_enqueue(ring, packets[i]) != 0) packets[left++] = packets[i];
   }
   // Either we see that the thread goes to sleep, or it sees our packets before it does: one of the two fences
@@ -115,11 +116,11 @@ void HostPath::run() {
 
 // A burst of each ring in turn: what is urgent waits for no more than one burst of the rest per worker.
 bool HostPath::to_kernel() {
-  const bool any_urgent = empty(urgent_);
-  return empty(to_kernel_) || any_urgent;
+  const bool any_urgent = drain(urgent_);
+  return drain(to_kernel_) || any_urgent;
 }
 
-bool HostPath::empty(const std::vector<rte_ring*>& rings) {
+bool HostPath::drain(const std::vector<rte_ring*>& rings) {
   rte_mbuf* packets[kBurstSize];
   bool any = false;
   for (rte_ring* ring : rings) {

@@ -54,9 +54,9 @@ class HostPath {
   uint64_t ports() const { return ports_; }
   const HostCounters& counters() const { return counters_; }
 
-  // Worker `from` only, mbuf->port the index of the port of arrival, mbuf->hash.usr 1 if it goes before
-  // others, which have a ring of their own. Takes over what finds room; returns how many of `count` did not:
-  // they are the first of `packets` then.
+  // Worker `from` only, mbuf->port the index of the port of arrival, its note (note.h) says
+  // whether it goes before others: those have a ring of their own. Takes over what finds room; returns how
+  // many of `count` did not: they are the first of `packets` then.
   uint32_t give(uint32_t from, rte_mbuf** packets, uint32_t count);
   // Worker `to` only: what it is to send, mbuf->port the index of the port to send by.
   uint32_t take(uint32_t to, rte_mbuf** packets, uint32_t room) {
@@ -66,7 +66,7 @@ class HostPath {
  private:
   void run();
   bool to_kernel();
-  bool empty(const std::vector<rte_ring*>& rings);
+  bool drain(const std::vector<rte_ring*>& rings);
   void deliver(rte_mbuf** packets, uint32_t count);
   bool from_kernel();
   bool has_frame(uint32_t port) const;

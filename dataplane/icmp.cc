@@ -153,13 +153,13 @@ void about_nat_side(WorkerCore& core, Packet& p, Embedded<F>& e, uint16_t nat) {
 // The worker that has a client's flow is where the NIC put its packets, which nobody can compute here: the
 // error goes round until one knows the flow. True: it has its verdict, on its way or above the rate.
 bool ask_next_worker(WorkerCore& core, Packet& p) {
-  const uint32_t asked = (p.was_handed_over ? p.mbuf->hash.usr : 0) + 1;
+  const uint32_t asked = (p.was_handed_over ? Note::read(p.mbuf).asked() : 0) + 1;
   if (asked >= core.config.worker_count) return false;
   if (!p.was_handed_over && !core.icmp_rounds.take(core.cycles, kIcmpRoundsPerSecond)) {
     drop(core, p.mbuf, DropReason::icmp_unknown_flow);
     return true;
   }
-  hand_over(core, p, (core.config.index + 1) % core.config.worker_count, asked);
+  hand_over(core, p, (core.config.index + 1) % core.config.worker_count, Note::asked(asked));
   return true;
 }
 

@@ -9,6 +9,7 @@
 
 #include "contract/flow_losses.h"
 #include "dataplane/core.h"
+#include "dataplane/note.h"
 
 namespace portico {
 
@@ -140,12 +141,11 @@ inline bool has_kernel_path(const WorkerCore& core, const Packet& packet) {
 }
 // To the kernel if there is a way to it, else dropped for `reason`.
 void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason);
-// `note` goes with the packet, in its mbuf's hash.usr. Of an ICMP error: how many workers were asked; of a
-// SYN: 1 + the worker that wants it back if there is no flow of it, or 0.
-void hand_over(WorkerCore& core, Packet& packet, uint32_t worker, uint32_t note = 0);
+// `note` goes with the packet.
+void hand_over(WorkerCore& core, Packet& packet, uint32_t worker, Note note = Note::none());
 // Whether the worker where the client's packet arrived has found this one in that list.
 inline bool was_asked_for(const Packet& packet) {
-  return packet.was_handed_over && packet.mbuf->hash.usr != 0;
+  return packet.was_handed_over && Note::read(packet.mbuf).wanted_by() != Note::kNobody;
 }
 // For a client's packet whose flow this worker does not know: to the worker that has it from before the
 // restart; if this is that worker, and the flow is over, a SYN goes back to where it arrived. False: neither.

@@ -75,14 +75,14 @@ void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason) {
   packet.path = Path::done;
   if (!has_kernel_path(core, packet)) return drop(core, packet.mbuf, reason);
   rte_mbuf* const m = packet.mbuf;
-  m->hash.usr = reason != DropReason::unknown_vlan && goes_first(core, m);
+  Note::for_kernel(reason != DropReason::unknown_vlan && goes_first(core, m)).write(m);
   if (!append(core.output.kernel, m)) return drop(core, packet.mbuf, DropReason::tx_full);
   bump(core.counters.to_kernel);
 }
 
-void hand_over(WorkerCore& core, Packet& packet, uint32_t worker, uint32_t note) {
+void hand_over(WorkerCore& core, Packet& packet, uint32_t worker, Note note) {
   packet.path = Path::done;
-  packet.mbuf->hash.usr = note;
+  note.write(packet.mbuf);
   if (!append(core.output.workers[worker], packet.mbuf))
     return drop(core, packet.mbuf, DropReason::handover_full);
   core.output.workers_used |= uint64_t{1} << worker;
@@ -93,10 +93,10 @@ namespace {
 
 // Gives a SYN whose flow is over back to the worker that asked for it.
 bool hand_back(WorkerCore& core, Packet& packet) {
-  const uint32_t asker = packet.mbuf->hash.usr;
-  if ((packet.flags & (kSyn | kAck)) != kSyn || asker == 0 || asker > core.config.worker_count) return false;
-  if (asker - 1 == core.config.index) return false;
-  hand_over(core, packet, asker - 1);
+  const uint32_t asker = Note::read(packet.mbuf).wanted_by();  // kNobody is none of the workers
+  if ((packet.flags & (kSyn | kAck)) != kSyn || asker >= core.config.worker_count) return false;
+  if (asker == core.config.index) return false;
+  hand_over(core, packet, asker);
   return true;
 }
 
@@ -108,7 +108,7 @@ bool hand_over_moved(WorkerCore& core, Packet& packet) {
   if (core.moved->is_over()) return false;
   const uint32_t worker = core.moved->find(packet.hash);
   if (worker >= core.config.worker_count || worker == core.config.index) return false;
-  hand_over(core, packet, worker, core.config.index + 1);
+  hand_over(core, packet, worker, Note::wanted_by(core.config.index));
   return true;
 }
 

@@ -54,7 +54,8 @@ struct PacketBuffer {
 struct Output {
   std::array<PacketBuffer, kMaxPorts> ports;  // to transmit; index: port of the table (= order of `ports`)
   std::array<PacketBuffer, kMaxWorkers> workers;  // to the worker that owns the flow, by its hand-over ring
-  // To the kernel, unchanged, by way of the tap of mbuf->port. mbuf->hash.usr 1: before others.
+  // To the kernel, unchanged, by way of the tap of mbuf->port. Its note (note.h) says
+  // whether before others.
   PacketBuffer kernel;
   // Bit i: ports[i] or workers[i] holds packets.
   uint64_t ports_used = 0;
