@@ -46,6 +46,18 @@ bool is_repeated_syn(const WorkerCore&, const NatEntry<F>& entry, uint32_t seque
   return entry.client_isn == sequence;
 }
 
+// Whether the backend is known not to have answered the flow's SYN. If it takes no new flows, it may never
+// do, and its client's next attempt goes elsewhere. In dsr no answers pass: there the client may be about to
+// acknowledge one, which must not reach another backend.
+template <typename F>
+bool is_unanswered(const DsrEntry<F>&) {
+  return false;
+}
+template <typename F>
+bool is_unanswered(const NatEntry<F>& entry) {
+  return entry.vitals.state() == FlowState::syn && !entry.is_answered;
+}
+
 // Whether a half-closed flow may still carry data: where both sides' packets pass, the other side's end would
 // have shown. Where only the client's do, its FIN is all that shows of the end.
 template <typename F>
@@ -99,7 +111,8 @@ Fate fate_of(const WorkerCore& core, const Entry& entry, const Packet& packet) {
                        has_moved(entry, backend) || state == FlowState::dead;
   if ((packet.flags & (kSyn | kAck)) == kSyn) {
     if (is_gone || is_expired(core, entry)) return Fate::renew;
-    if (is_repeated_syn(core, entry, tcp_sequence(packet.l4))) return Fate::forward;
+    if (is_repeated_syn(core, entry, tcp_sequence(packet.l4)))
+      return backend.takes_new || !is_unanswered(entry) ? Fate::forward : Fate::renew;
     if (is_closed(state)) return Fate::renew;
     if (is_protected(core, backend, entry)) return Fate::forward;
     return backend.takes_new && !is_half_closed(state) ? Fate::forward : Fate::renew;

@@ -116,7 +116,8 @@ TEST_P(Forward, FlowsKeepTheirBackendWhenTheTableChanges) {
     TableContent content = usual_content();
     aim_at(content, 1);
     Rig rig(content);
-    rig.send_one(from_client(port).flags(kSynFlag).seq(5));
+    const Seen in = rig.send_one(from_client(port).flags(kSynFlag).seq(5));
+    if (port == kNat) rig.send(from_backend(in).flags(kSynFlag).ack(6));
     aim_at(content, 2);
     rig.adopt(content);
     EXPECT_EQ(rig.send_one(from_client(port).seq(6).ack(1)).mac, "02:00:00:00:00:11");

@@ -167,7 +167,9 @@ TEST(PortReuse, NoNewConnectionReachesABackendThatTakesNone) {
         << "while it takes them";
     aim_at(content, 2);
     rig.adopt(content);
-    EXPECT_EQ(rig.send_one(client(service).flags(kSynFlag).seq(2000)).mac, kFirstMac) << "the same, repeated";
+    EXPECT_EQ(rig.send_one(client(service).flags(kSynFlag).seq(2000)).mac,
+              service == kNat ? kSecondMac : kFirstMac)
+        << "the same, repeated; only in nat it is known that nobody has answered";
     EXPECT_EQ(rig.send_one(client(service).flags(kSynFlag).seq(3000)).mac, kSecondMac);
     rig.adopt(content);  // with the same look-up table as before
     set_disposition(content, 2, BackendDisposition::finish);

@@ -101,6 +101,44 @@ TEST(Syn, OfAnotherNumberMeetsAFlow) {
   }
 }
 
+struct RepeatRow {
+  uint16_t service;
+  bool is_answered;
+  Backend backend;
+  bool goes_to_new;
+};
+// All of the flow's own initial sequence number.
+constexpr RepeatRow kRepeatRows[] = {
+    {kNat, false, Backend::takes_new, false},
+    {kNat, false, Backend::drained, true},  // or in doubt: it is silent, and may only seem dead
+    {kNat, false, Backend::finishing, true},
+    {kNat, false, Backend::down, true},
+    {kNat, true, Backend::takes_new, false},
+    {kNat, true, Backend::drained, false},
+    {kNat, true, Backend::finishing, false},
+    // Nobody sees whether it was answered.
+    {kDsr, false, Backend::takes_new, false},
+    {kDsr, false, Backend::drained, false},
+    {kDsr, false, Backend::down, true},
+};
+
+TEST(Syn, ThatComesAgainGoesElsewhereIfItWasNeverAnswered) {
+  for (size_t i = 0; i < std::size(kRepeatRows); ++i) {
+    const RepeatRow& row = kRepeatRows[i];
+    SCOPED_TRACE("row " + std::to_string(i));
+    TableContent content = content_to(1);
+    Rig rig(content);
+    const Tcp syn = client(row.service).flags(kSynFlag).seq(kIsn);
+    const Seen in = rig.send_one(syn);
+    if (row.is_answered) rig.send(reply_to(in).flags(kSynFlag).seq(kServerIsn).ack(kIsn + 1));
+    set_backend(content, row.backend);
+    rig.adopt(content);
+    rig.advance_ms(3000);
+    EXPECT_EQ(rig.send_one(syn).mac, row.goes_to_new ? kSecondMac : kFirstMac);
+    EXPECT_EQ(rig.total(&WorkerCounters::flows), 1u);
+  }
+}
+
 TEST(Syn, ThatIsRefusedEndsNoFlow) {
   for (const uint16_t service : {kDsr, kNat}) {
     TableContent content = content_to(1);
