@@ -134,6 +134,23 @@ uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& en
   return reference;
 }
 
+// The client's key stays as it is, and the only step that can fail comes first.
+template <typename F>
+uint32_t replace_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t old, const NatEntry<F>& entry) {
+  if (!insert_key(core, flows, hash_of_backend_side(core, entry), old)) return 0;
+  flows.unlink_half_open(old);
+  const NatEntry<F>& before = flows[old];
+  flows.erase_key(hash_of_backend_side(core, before), old);
+  flows.use().remove(before.backend, before.backend_port);
+  uncount_flow(core, before);
+  forget_moved(core, flows, old);
+  flows.fill(old, entry);
+  flows.link_half_open(old);
+  flows.use().add(entry.backend, entry.backend_port);
+  count_flow(core, entry);
+  return old;
+}
+
 template <typename F>
 void erase_flow(WorkerCore& core, DsrFlows<F>& flows, uint32_t reference) {
   const DsrEntry<F>& entry = flows[reference];
@@ -208,6 +225,7 @@ std::optional<FlowLoss> index_flow(WorkerCore& core, NatFlows<F>& flows, const F
   template bool is_expired(const WorkerCore&, const NatEntry<F>&);                         \
   template uint32_t insert_flow(WorkerCore&, DsrFlows<F>&, const DsrEntry<F>&);            \
   template uint32_t insert_flow(WorkerCore&, NatFlows<F>&, const NatEntry<F>&);            \
+  template uint32_t replace_flow(WorkerCore&, NatFlows<F>&, uint32_t, const NatEntry<F>&); \
   template void erase_flow(WorkerCore&, DsrFlows<F>&, uint32_t);                           \
   template void erase_flow(WorkerCore&, NatFlows<F>&, uint32_t);                           \
   template void note_moved(WorkerCore&, const DsrFlows<F>&, uint32_t);                     \

@@ -38,19 +38,6 @@ uint32_t find_of_client(const NatFlows<F>& flows, const Packet& p) {
   });
 }
 
-// Makes the entry a flow, in place of `old`, the one that its client had, or 0. If there is no room for it,
-// the old one is as it was: what its erasure set free is its again.
-template <typename F>
-uint32_t replace_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& entry, uint32_t old) {
-  if (old == 0) return insert_flow(core, flows, entry);
-  NatEntry<F> before = flows[old];
-  before.is_half_open = 0;  // being listed comes with being inserted
-  erase_flow(core, flows, old);
-  const uint32_t reference = insert_flow(core, flows, entry);
-  if (reference == 0) insert_flow(core, flows, before);
-  return reference;
-}
-
 // `old`: the flow in whose place the new one is to come, or 0. A SYN that is refused leaves it as it is.
 template <typename F>
 void open(WorkerCore& core, NatFlows<F>& flows, Packet& p, uint32_t old = 0) {
@@ -70,7 +57,9 @@ void open(WorkerCore& core, NatFlows<F>& flows, Packet& p, uint32_t old = 0) {
   const NatDeltas deltas = deltas_of(entry);
   entry.address_delta = deltas.address;
   entry.tcp_delta = deltas.tcp;
-  const uint32_t reference = replace_flow(core, flows, entry, old != 0 ? find_of_client(flows, p) : 0);
+  const uint32_t before = old != 0 ? find_of_client(flows, p) : 0;
+  const uint32_t reference =
+      before != 0 ? replace_flow(core, flows, before, entry) : insert_flow(core, flows, entry);
   if (reference == 0) return drop(core, p.mbuf, DropReason::flow_table_full);
   if (core.moved != nullptr && was_asked_for(p)) note_moved(core, flows, reference);
   count_new_flow(core, p.service, backend);

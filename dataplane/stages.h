@@ -69,6 +69,10 @@ template <typename F>
 uint32_t insert_flow(WorkerCore& core, DsrFlows<F>& flows, const DsrEntry<F>& entry);
 template <typename F>
 uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& entry);
+// The same in place of the entry `old`, a flow of the same client. 0: there is no room, and `old` is as it
+// was.
+template <typename F>
+uint32_t replace_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t old, const NatEntry<F>& entry);
 template <typename F>
 void erase_flow(WorkerCore& core, DsrFlows<F>& flows, uint32_t reference);
 template <typename F>
