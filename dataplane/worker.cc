@@ -93,7 +93,7 @@ template <bool kAreFar>
 
 template <typename Flows>
 uint64_t bytes_in_use(const std::atomic<Flows*>& flows) {
-  const Flows* const table = flows.load(std::memory_order_relaxed);
+  const Flows* const table = flows.load(std::memory_order_acquire);
   return table == nullptr ? 0 : uint64_t{table->highest()} * Flows::kBytesPerFlow;
 }
 bool are_entries_far(const WorkerCore& core) {
