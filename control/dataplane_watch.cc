@@ -2,6 +2,7 @@
 #include "control/dataplane_watch.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "control/printable.h"
@@ -112,6 +113,22 @@ void DataplaneWatch::keep(FeedbackResult result, uint64_t now_ns) {
   note_packets_out(now_ns);
 }
 
+namespace {
+
+// What a worker says of its fullest endpoint belongs together, so it is that of the reading in the middle.
+void settle_fullest(WorkerFeedback& out, std::array<const WorkerFeedback*, 3> readings) {
+  const auto used = [](const WorkerFeedback* w) {
+    return static_cast<double>(w->nat_fullest_used) /
+           static_cast<double>(std::max<uint64_t>(w->nat_fullest_ports, 1));
+  };
+  std::ranges::stable_sort(readings, {}, used);
+  out.nat_fullest_backend = readings[1]->nat_fullest_backend;
+  out.nat_fullest_used = readings[1]->nat_fullest_used;
+  out.nat_fullest_ports = readings[1]->nat_fullest_ports;
+}
+
+}  // namespace
+
 // Word by word: the fields are as wide, or several of them are.
 void DataplaneWatch::settle() {
   static_assert(sizeof(Feedback) % sizeof(uint64_t) == 0 && alignof(Feedback) >= sizeof(uint64_t));
@@ -126,6 +143,9 @@ void DataplaneWatch::settle() {
   uint64_t* out = words(settled_);
   for (size_t i = 0; i < sizeof(Feedback) / sizeof(uint64_t); ++i)
     out[i] = std::max(std::min(a[i], b[i]), std::min(std::max(a[i], b[i]), c[i]));
+  for (uint32_t i = 0; i < kMaxWorkers; ++i)
+    settle_fullest(settled_->workers[i],
+                   {&earlier_->workers[i], &before_->workers[i], &feedback_->workers[i]});
 }
 
 // Another process: what it counts begins at 0.

@@ -203,6 +203,26 @@ TEST_F(Watch, OneReadingSaysOfNoFlowThatItIsGone) {
   EXPECT_EQ(watch_->service_flows().flows(2), 0u);
 }
 
+// Which of two backends is the fullest changes from reading to reading.
+TEST_F(Watch, TellsOfTheFullestEndpointByOneReading) {
+  struct Fullest {
+    uint32_t backend;
+    uint64_t used, ports;
+  };
+  for (const Fullest& now : {Fullest{7, 900, 1000}, {3, 95, 100}, {5, 4000, 5000}}) {
+    report([&](Feedback& f) {
+      f.header.worker_count = 1;
+      f.workers[0].nat_fullest_backend = now.backend;
+      f.workers[0].nat_fullest_used = now.used;
+      f.workers[0].nat_fullest_ports = now.ports;
+    });
+  }
+  const WorkerFeedback& worker = watch_->settled().workers[0];
+  EXPECT_EQ(worker.nat_fullest_backend, 7u);
+  EXPECT_EQ(worker.nat_fullest_used, 900u);
+  EXPECT_EQ(worker.nat_fullest_ports, 1000u);
+}
+
 TEST_F(Watch, NamesThePortsThatRun) {
   report([](Feedback& f) {
     f.header.port_count = 2;
