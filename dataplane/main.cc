@@ -34,6 +34,9 @@
 namespace portico {
 namespace {
 
+// Exit status of one that ends before it forwards, and says why. The unit waits before it starts the next.
+constexpr int kRefusedToStart = 4;
+
 constexpr uint64_t kTelemetryCheckNs = 1'000'000'000;
 constexpr uint64_t kLinkCheckNs = 100'000'000;
 
@@ -169,7 +172,8 @@ End serve(Signals& signals, const Running& r) {
   return End::stop;
 }
 
-End run(const Options& options, Upgrade& upgrade) {
+// Sets `has_started` when it forwards.
+End run(const Options& options, Upgrade& upgrade, bool& has_started) {
   // Before any thread, so that all inherit the mask.
   Signals signals;
 
@@ -218,6 +222,7 @@ End run(const Options& options, Upgrade& upgrade) {
   priority.end();
   for (WorkerThread* worker : workers) worker->start();
   if (host != nullptr) host->start();
+  has_started = true;
   log_info("forwarding: " + std::to_string(plan.workers) + " workers, generation " +
            std::to_string(snapshot->generation));
   End end = End::stop;
@@ -260,15 +265,16 @@ int main(int argc, char** argv) {
     case portico::OptionsOutcome::exit_success:
       return 0;
     case portico::OptionsOutcome::exit_failure:
-      return 1;
+      return portico::kRefusedToStart;
     case portico::OptionsOutcome::run:
       break;
   }
+  bool has_started = false;
   try {
     if (options.dry_run) return portico::dry_run(options);
     portico::start_log(options.log_level);
     portico::Upgrade upgrade({argv, argv + argc}, options);
-    if (portico::run(options, upgrade) == portico::End::stop) return 0;
+    if (portico::run(options, upgrade, has_started) == portico::End::stop) return 0;
     // All that run() had is closed.
     throw std::runtime_error(upgrade.replace());
   } catch (const std::exception& error) {
@@ -276,6 +282,6 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "portico-dataplane: %s\n", error.what());
     else
       portico::log_error(error.what());
-    return 1;
+    return has_started || options.dry_run ? 1 : portico::kRefusedToStart;
   }
 }
