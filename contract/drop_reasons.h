@@ -39,6 +39,10 @@
   X(next_hop_unresolved,                                                                                     \
     "nobody answered for the next hop's MAC address in time; check `ip neigh` and the link")                 \
   X(exceeds_mtu, "the packet is larger than its egress MTU; check the path's MTU")                           \
+  X(tunnel_too_big,                                                                                          \
+    "with its outer header the packet is larger than the egress MTU; the client was told the MTU (ICMP): "   \
+    "usual where clients discover the path's MTU")                                                           \
+  X(tunnel_no_headroom, "no room in the packet buffer before the packet for its outer header; report it")    \
   X(icmp_invalid, "an ICMP error that embeds no TCP header of ours, or a broken one")                        \
   X(icmp_unknown_flow, "an ICMP error about a connection that is not known here")                            \
   X(handover_full, "the ring to the worker that owns the flow is full; workers are overloaded")              \
@@ -46,7 +50,7 @@
   X(no_mbuf, "no packet buffer for an answer; raise `mbufs`")                                                \
   X(no_table, "no table has been adopted yet; is portico-control running?")                                  \
   X(flow_reset, "a packet of a connection whose backend went down; answered with RST")                       \
-  X(rate_limited, "an answer (RST) that was not sent because of the rate limit; look for a flood")           \
+  X(rate_limited, "an answer (RST, ICMP) that was not sent because of the rate limit; look for a flood")     \
   X(kernel_full,                                                                                             \
     "the ring to the kernel, of a port on vfio-pci, is full; look for a flood of other "                     \
     "traffic")                                                                                               \

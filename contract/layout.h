@@ -15,7 +15,7 @@
 
 namespace portico {
 
-inline constexpr uint32_t kAbiVersion = 5;
+inline constexpr uint32_t kAbiVersion = 6;
 inline constexpr uint64_t kTableMagic = 0x656c626174747270;     // "prttable"
 inline constexpr uint64_t kFeedbackMagic = 0x6b63616264747270;  // "prtdback"
 
@@ -34,7 +34,11 @@ enum class BlockKind : uint16_t {
   vlans = 12,     // VlanRecord[], ascending (port, vlan), no two alike
 };
 
-enum class Mode : uint8_t { nat = 1, dsr_l2 = 2 };
+enum class Mode : uint8_t { nat = 1, dsr_l2 = 2, dsr_ipip = 3 };
+// The word of the configuration, the CLI and the API.
+constexpr const char* mode_name(Mode mode) {
+  return mode == Mode::nat ? "nat" : mode == Mode::dsr_l2 ? "dsr-l2" : "dsr-ipip";
+}
 enum class Affinity : uint8_t { connection = 1, client = 2 };
 // What a connection to a backend begins with, to tell it who the client is.
 enum class ProxyProtocol : uint8_t { none = 0, v2 = 1 };
@@ -121,8 +125,12 @@ struct SettingsRecord {
   uint32_t reserved1;
   char instance[kNameSize];     // for messages; also names the guard
   char worker_cpus[kTextSize];  // [start] "2,3" or "2-5"; empty: chosen by the dataplane
+  // Prefixes of which tunnels' outer sources are, host bits zero; none: no tunnels over that family.
+  Address tunnel_source_v4, tunnel_source_v6;
+  uint8_t tunnel_length_v4, tunnel_length_v6;  // bits of their own family; 0 with none
+  uint8_t reserved2[6];
 };
-static_assert(sizeof(SettingsRecord) == 376);
+static_assert(sizeof(SettingsRecord) == 416);
 
 // A DPDK port [start]. The index in the block is the `port` of next hops.
 struct PortRecord {

@@ -54,7 +54,7 @@ constexpr uint64_t table_struct_hash() {
 #define F(field) PORTICO_FIELD(SettingsRecord, field)
   PORTICO_STRUCT(SettingsRecord) F(hash_key) F(workers) F(flows) F(mbufs) F(idle) F(huge_pages)
     F(new_flow_rate) F(reset_rate) F(timeout_syn_ms) F(timeout_closing_ms) F(timeout_half_closed_ms)
-    F(instance) F(worker_cpus)
+    F(instance) F(worker_cpus) F(tunnel_source_v4) F(tunnel_source_v6) F(tunnel_length_v4) F(tunnel_length_v6)
 #undef F
 #define F(field) PORTICO_FIELD(PortRecord, field)
   PORTICO_STRUCT(PortRecord) F(name) F(devargs) F(queues) F(mtu)
@@ -99,10 +99,11 @@ constexpr uint64_t table_enum_hash(uint64_t hash) {
   };
   add(BlockKind::settings, BlockKind::ports, BlockKind::services, BlockKind::listeners, BlockKind::pool,
       BlockKind::backends, BlockKind::next_hops, BlockKind::routes, BlockKind::access, BlockKind::nat,
-      BlockKind::lookup, BlockKind::vlans, Mode::nat, Mode::dsr_l2, Affinity::connection, Affinity::client,
-      IdleMode::poll, IdleMode::adaptive, HugePages::required, HugePages::off, PoolDisposition::serve,
-      PoolDisposition::reset, PoolDisposition::drop, BackendDisposition::forward, BackendDisposition::finish,
-      BackendDisposition::reset, ProxyProtocol::none, ProxyProtocol::v2, kDirectorySlots);
+      BlockKind::lookup, BlockKind::vlans, Mode::nat, Mode::dsr_l2, Mode::dsr_ipip, Affinity::connection,
+      Affinity::client, IdleMode::poll, IdleMode::adaptive, HugePages::required, HugePages::off,
+      PoolDisposition::serve, PoolDisposition::reset, PoolDisposition::drop, BackendDisposition::forward,
+      BackendDisposition::finish, BackendDisposition::reset, ProxyProtocol::none, ProxyProtocol::v2,
+      kDirectorySlots);
   return hash;
 }
 

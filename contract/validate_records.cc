@@ -30,10 +30,18 @@ constexpr std::string_view kNotTerminated = "not ended by a NUL byte";
 constexpr std::string_view kNotUnicast = "not an address that one host can have";
 constexpr std::string_view kUnknownValue = "unknown value";
 constexpr std::string_view kNotAscending = "not in ascending order, or twice";
+constexpr std::string_view kNotSources = "neither a prefix of hosts' addresses of its family nor none";
 constexpr std::string_view kHostBits = "bits beyond the prefix length are set, or the length is too large";
 
 bool is_flag(uint8_t value) {
   return value <= 1;
+}
+
+// Addresses that hosts of the family can have, or none.
+bool is_tunnel_source(const Prefix& prefix, Family family) {
+  if (prefix.address.is_none()) return prefix.length == 0;
+  return prefix.address.family() == family && prefix.length != 0 && prefix.is_canonical() &&
+         is_unicast(prefix.address);
 }
 
 // A MAC address of one interface: not a group, not all zero.
@@ -81,6 +89,10 @@ Complaint check_settings(const SettingsRecord& s) {
   if (s.timeout_half_closed_ms == 0) return bad("timeout_half_closed_ms", "0");
   if (!is_terminated(s.instance)) return bad("instance", kNotTerminated);
   if (!is_terminated(s.worker_cpus)) return bad("worker_cpus", kNotTerminated);
+  if (!is_tunnel_source({s.tunnel_source_v4, s.tunnel_length_v4}, Family::v4))
+    return bad("tunnel_source_v4", kNotSources);
+  if (!is_tunnel_source({s.tunnel_source_v6, s.tunnel_length_v6}, Family::v6))
+    return bad("tunnel_source_v6", kNotSources);
   return std::nullopt;
 }
 
@@ -109,7 +121,7 @@ Complaint check_services(std::span<const ServiceRecord> services) {
     };
     if (s.id >= kMaxServices) return bad("id", above(s.id, kMaxServices - 1));
     if (i > 0 && s.id <= services[i - 1].id) return bad("id", kNotAscending);
-    if (!is_one_of(s.mode, Mode::dsr_l2)) return bad("mode", kUnknownValue);
+    if (!is_one_of(s.mode, Mode::dsr_ipip)) return bad("mode", kUnknownValue);
     if (!is_one_of(s.affinity, Affinity::client)) return bad("affinity", kUnknownValue);
     if (s.affinity_prefix_v6 < 1 || s.affinity_prefix_v6 > 128)
       return bad("affinity_prefix_v6", "not in 1..128");

@@ -28,6 +28,10 @@ SettingsRecord build_settings(const Config& config) {
   s.timeout_syn_ms = kSynTimeoutMs;
   s.timeout_closing_ms = kClosingTimeoutMs;
   s.timeout_half_closed_ms = kHalfClosedTimeoutMs;
+  s.tunnel_source_v4 = config.tunnel.v4 ? config.tunnel.v4->address : Address{};
+  s.tunnel_length_v4 = config.tunnel.v4 ? config.tunnel.v4->length : 0;
+  s.tunnel_source_v6 = config.tunnel.v6 ? config.tunnel.v6->address : Address{};
+  s.tunnel_length_v6 = config.tunnel.v6 ? config.tunnel.v6->length : 0;
   set_text(s.instance, config.instance);
   set_text(s.worker_cpus, config.dataplane.worker_cpus);
   return s;

@@ -77,6 +77,10 @@ ConfigDraft read_tree(ConfigReader& reader, const YamlNode& root) {
     reader.set_source("nat", {*fields.key_mark("nat"), {}});
     read_nat(reader, *node, draft.config.nat);
   }
+  if (const YamlNode* node = fields.find("tunnel")) {
+    reader.set_source("tunnel", {*fields.key_mark("tunnel"), {}});
+    read_tunnel(reader, *node, draft.config.tunnel);
+  }
   if (const YamlNode* node =
           fields.require("services", start, "services: {NAME: {listen: ADDRESS:PORT, pool: NAME}}")) {
     reader.set_source("services", {*fields.key_mark("services"), {}});

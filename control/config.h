@@ -115,6 +115,17 @@ struct NatConfig {
   bool operator==(const NatConfig&) const = default;
 };
 
+// Prefixes of which the outer source addresses of tunnels are, at most one of each family.
+struct TunnelConfig {
+  std::optional<Prefix> v4, v6;
+
+  bool operator==(const TunnelConfig&) const = default;
+};
+
+// Over which family tunnels carry packets of family `inner` to the backend: the same, if the backend has an
+// address of it and the tunnels a source; else the other. Nothing: over neither.
+std::optional<Family> outer_family(const TunnelConfig& tunnel, const BackendConfig& backend, Family inner);
+
 struct Config {
   std::string instance;  // default: the host's name
   VipAddress vip_address = VipAddress::managed;
@@ -122,6 +133,7 @@ struct Config {
                           0};  // from `hash_key: 32 hex digits`; default: fixed, documented, with a warning
   DataplaneConfig dataplane;
   NatConfig nat;
+  TunnelConfig tunnel;
   std::vector<ServiceConfig> services;  // in the order of the file
   std::vector<PoolConfig> pools;
 

@@ -104,7 +104,8 @@ void check_modes(ConfigReader& reader, const Config& config) {
       if (service.mode == Mode::nat || service.backend_port == 0 || service.backend_port == listen.port)
         continue;
       reader.error(reader.mark(service_path(service) + "/backend_port"),
-                   "mode dsr-l2 cannot translate ports; remove `backend_port` or use mode nat");
+                   fmt::format("mode {} cannot translate ports; remove `backend_port` or use mode nat",
+                               to_word(service.mode)));
       break;
     }
     check_prefixes(reader, service, "allow", service.allow);
@@ -115,7 +116,7 @@ void check_modes(ConfigReader& reader, const Config& config) {
         reader.mark(service_path(*first_silent)),
         "mode nat hides the clients: the portals see only the balancer's NAT addresses; where they need the "
         "clients' own, write `proxy_protocol: v2` and set the portals' servers up for it, or use mode "
-        "dsr-l2");
+        "dsr-l2 or dsr-ipip");
   }
   if (!uses_nat && !config.nat.addresses.empty() && !config.services.empty()) {
     reader.warning(reader.mark("nat"), "no service uses mode nat; `nat` has no effect");
@@ -142,8 +143,8 @@ void check_proxy_ports(ConfigReader& reader, const Config& config) {
   }
 }
 
-// Every family that a service listens on needs a NAT address and an address of every backend: the pool's
-// table does not know families.
+// Every family that a service listens on needs a NAT address and an address of every backend, but in tunnels
+// (check_tunnel): the pool's table does not know families.
 void check_families(ConfigReader& reader, const Config& config) {
   for (const ServiceConfig& service : config.services) {
     for (const Family family : {Family::v4, Family::v6}) {
@@ -157,7 +158,7 @@ void check_families(ConfigReader& reader, const Config& config) {
                         service.name, family_number(family), family_number(family)));
       }
       const auto pool = std::ranges::find(config.pools, service.pool, &PoolConfig::name);
-      if (pool == config.pools.end()) continue;
+      if (pool == config.pools.end() || service.mode == Mode::dsr_ipip) continue;
       for (const BackendConfig& backend : pool->backends) {
         const bool unread = !backend.v4 && !backend.v6;
         if (unread || (family == Family::v4 ? backend.v4 : backend.v6)) continue;
@@ -270,6 +271,7 @@ void cross_check(ConfigReader& reader, const ConfigDraft& draft) {
   check_proxy_ports(reader, config);
   check_families(reader, config);
   check_addresses(reader, config);
+  check_tunnel(reader, config);
   size_t prefixes = 0;
   for (const ServiceConfig& service : config.services) {
     prefixes += service.allow.size() + service.deny.size();

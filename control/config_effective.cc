@@ -120,6 +120,16 @@ void write_nat(Writer& writer, const NatConfig& nat) {
   writer.close();
 }
 
+void write_tunnel(Writer& writer, const TunnelConfig& tunnel) {
+  if (!tunnel.v4 && !tunnel.v6) return;
+  writer.open("tunnel", "tunnel");
+  writer.open("sources", "tunnel/sources");
+  if (tunnel.v4) writer.item(to_string(*tunnel.v4), "tunnel/sources/v4");
+  if (tunnel.v6) writer.item(to_string(*tunnel.v6), "tunnel/sources/v6");
+  writer.close();
+  writer.close();
+}
+
 void write_prefixes(Writer& writer, const std::string& name, const std::vector<Prefix>& prefixes,
                     const std::string& path) {
   writer.open(name, path + "/" + name);
@@ -221,6 +231,7 @@ std::string effective_yaml(const ConfigReader& reader, const Config& config, con
   writer.value("hash_key", fmt::format("{:016x}{:016x}", config.hash_key[0], config.hash_key[1]), "hash_key");
   write_dataplane(writer, config.dataplane);
   write_nat(writer, config.nat);
+  write_tunnel(writer, config.tunnel);
   writer.open("services", "services");
   for (const ServiceConfig& service : config.services) write_service(writer, service);
   writer.close();

@@ -24,7 +24,9 @@ inline constexpr Choice<AllDown> kAllDownChoices[] = {
     {"keep-last", AllDown::keep_last}, {"reset", AllDown::reset}, {"drop", AllDown::drop}};
 inline constexpr Choice<CheckKind> kCheckKindChoices[] = {{"tcp", CheckKind::tcp},
                                                           {"mysql", CheckKind::mysql}};
-inline constexpr Choice<Mode> kModeChoices[] = {{"nat", Mode::nat}, {"dsr-l2", Mode::dsr_l2}};
+inline constexpr Choice<Mode> kModeChoices[] = {{mode_name(Mode::nat), Mode::nat},
+                                                {mode_name(Mode::dsr_l2), Mode::dsr_l2},
+                                                {mode_name(Mode::dsr_ipip), Mode::dsr_ipip}};
 inline constexpr Choice<Affinity> kAffinityChoices[] = {{"connection", Affinity::connection},
                                                         {"client", Affinity::client}};
 inline constexpr Choice<ProxyProtocol> kProxyProtocolChoices[] = {{"none", ProxyProtocol::none},

@@ -17,9 +17,10 @@ struct ConfigDraft {
   std::map<std::string, CheckConfig> check_defaults;
 };
 
-// The keys under `dataplane` and `nat`.
+// The keys under `dataplane`, `nat` and `tunnel`.
 void read_dataplane(ConfigReader& reader, const YamlNode& node, DataplaneConfig& dataplane);
 void read_nat(ConfigReader& reader, const YamlNode& node, NatConfig& nat);
+void read_tunnel(ConfigReader& reader, const YamlNode& node, TunnelConfig& tunnel);
 
 // The maps under `services` and `pools`.
 void read_services(ConfigReader& reader, const YamlNode& node, Config& config);
@@ -42,6 +43,9 @@ void settle_check(ConfigReader& reader, const std::string& path, const std::stri
 
 // What one section says about another: families, addresses, references, limits.
 void cross_check(ConfigReader& reader, const ConfigDraft& draft);
+// The part of it that is about `tunnel`: sources are apart from all other addresses, and there where services
+// need them.
+void check_tunnel(ConfigReader& reader, const Config& config);
 
 // What depends on this host: interfaces, CPUs, credentials files (which are read into the checks). A
 // relative file name counts from `directory`.

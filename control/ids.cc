@@ -14,7 +14,7 @@ constexpr uint64_t kQuietNs = uint64_t{10} * kFeedbackIntervalMs * 1'000'000;
 
 // A service whose mode changes is another service: its flows are of another kind.
 std::string service_key(std::string_view name, Mode mode) {
-  return std::string(name) + (mode == Mode::nat ? " nat" : " dsr-l2");
+  return std::string(name) + " " + mode_name(mode);
 }
 
 // A backend whose address changes is another backend: flows to the old address never reach the new one.

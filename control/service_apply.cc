@@ -271,7 +271,8 @@ void Service::Impl::follow_routing() {
 }
 
 // Whether a host whose checks all time out is gone, or only too busy for them: with nat its packets tell, in
-// dsr modes, where they go past the dataplane, whether it still answers for its address.
+// dsr modes, where they go past the dataplane, whether it still answers for its address. One at the end of a
+// tunnel through routers does not tell in any way.
 bool Service::Impl::is_gone(const std::string& pool, const std::string& backend) const {
   const auto in = [](const auto& list, const std::string& name) {
     return std::find_if(list.begin(), list.end(), [&](const auto& each) { return each.name == name; });
@@ -288,6 +289,8 @@ bool Service::Impl::is_gone(const std::string& pool, const std::string& backend)
   bool gone = true;
   for (const auto& address : {b->v4, b->v6}) {
     if (!address) continue;
+    const auto hop = neighbours->next_hop(*address);
+    if (hop && !hop->on_link) continue;
     neighbours->verify(*address);
     gone = gone && neighbours->is_lost(*address);
   }

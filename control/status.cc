@@ -202,10 +202,6 @@ const char* to_string(StatusLevel level) {
   return level == StatusLevel::degraded ? "degraded" : "unserved";
 }
 
-const char* mode_name(Mode mode) {
-  return mode == Mode::nat ? "nat" : "dsr-l2";
-}
-
 std::string endpoint_text(const Endpoint& endpoint) {
   const std::string address = to_string(endpoint.address);
   return (endpoint.address.is_v4() ? address : "[" + address + "]") + ":" + std::to_string(endpoint.port);

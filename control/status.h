@@ -50,8 +50,6 @@ struct PoolCondition {
 };
 PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool);
 
-// A name in the words of the configuration.
-const char* mode_name(Mode mode);
 // "198.18.0.1:443" or "[2001:db8::1]:443".
 std::string endpoint_text(const Endpoint& endpoint);
 

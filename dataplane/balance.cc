@@ -16,8 +16,10 @@ uint16_t refuse(WorkerCore& core, Packet& packet, DropReason reason) {
   return kNone;
 }
 
+// Whether packets of the family can go to the backend.
 template <typename F>
-constexpr bool has_address(const TableBackend& backend) {
+bool is_in_reach(const Table& table, Mode mode, const TableBackend& backend) {
+  if (mode == Mode::dsr_ipip) return table.tunnel_family(backend, F::kFamily) != TunnelFamily::none;
   return F::kFamily == Family::v4 ? backend.has_v4 : backend.has_v6;
 }
 
@@ -160,7 +162,8 @@ uint16_t admit(WorkerCore& core, Packet& packet) {
   const uint16_t backend =
       pool.lookup[choose_slot<F>(table, service, client, tcp_source_port(packet.l4),
                                  destination_of<F>(packet.l3), tcp_destination_port(packet.l4))];
-  if (!has_address<F>(table.backend(backend))) return refuse(core, packet, DropReason::no_backend);
+  if (!is_in_reach<F>(table, service.mode, table.backend(backend)))
+    return refuse(core, packet, DropReason::no_backend);
   return backend;
 }
 

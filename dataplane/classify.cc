@@ -14,8 +14,9 @@ void prefetch_flow(WorkerCore& core, Packet& packet) {
   const uint8_t* const l3 = packet.l3;
   packet.hash = F::hash(core.flow_key, source_of<F>(l3), tcp_source_port(packet.l4), destination_of<F>(l3),
                         tcp_destination_port(packet.l4));
-  packet.index = packet.path == Path::dsr ? &core.set<F>().dsr.load(std::memory_order_acquire)->index()
-                                          : &core.set<F>().nat.load(std::memory_order_acquire)->index();
+  const bool is_direct = packet.path == Path::dsr || packet.path == Path::tunnel;
+  packet.index = is_direct ? &core.set<F>().dsr.load(std::memory_order_acquire)->index()
+                           : &core.set<F>().nat.load(std::memory_order_acquire)->index();
   packet.index->prefetch(packet.hash);
 }
 
@@ -39,7 +40,7 @@ template <typename F>
   const auto destination = destination_of<F>(packet.l3);
   packet.service = core.table->find_service(destination, tcp_destination_port(packet.l4));
   if (packet.service != kNone) {
-    packet.path = core.table->service(packet.service).mode == Mode::nat ? Path::nat_in : Path::dsr;
+    packet.path = path_of(core.table->service(packet.service).mode);
   } else {
     const LocalAddress* const local = core.table->find_local(destination);
     if (local == nullptr || !local->is_nat) return to_kernel_or_drop(core, packet, DropReason::not_ours);
@@ -109,7 +110,7 @@ class PlainView {
       path = Path::nat_out;
     } else if (services_[service].mode != Mode::nat) {
       index = dsr_;
-      path = Path::dsr;
+      path = services_[service].mode == Mode::dsr_l2 ? Path::dsr : Path::tunnel;
     }
     const uint64_t hash = hash_(source_of<F>(l3), tcp_source_port(l4), destination, port);
     index->prefetch(hash);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Direct server return: the packet goes to the backend as it is, but for its Ethernet header and TTL.
+// Direct server return: the packet goes to the backend as it is, but for its Ethernet header and TTL, or
+// through a tunnel.
 #include "dataplane/new_entry.h"
 #include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
@@ -33,10 +34,15 @@ void observe(WorkerCore& core, DsrEntry<F>& e, const Packet& p) {
 
 template <typename F>
 void send_in(WorkerCore& core, Packet& p, uint16_t backend) {
+  const uint16_t bytes = p.ip_length;  // the client's
   age_header<F>(p.l3);
-  if (!send_to_backend<F>(core, p, backend, address_of<F>(core.table->backend(backend)))) return;
+  const bool is_sent =
+      p.path == Path::tunnel
+          ? send_through_tunnel<F>(core, p, backend, tunnel_hash<F>(*core.table, p.l3, p.l4))
+          : send_to_backend<F>(core, p, backend, address_of<F>(core.table->backend(backend)));
+  if (!is_sent) return;
   bump(core.counters.forwarded);
-  count_in(core.counters, p.service, backend, p.ip_length);
+  count_in(core.counters, p.service, backend, bytes);
 }
 
 // A flow that is not known goes by the pool's table, which is right for most even after a restart.

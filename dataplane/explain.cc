@@ -44,6 +44,20 @@ void predict(const Table& table, const TableService& service, const Tuple<F>& t,
   if (!answer.found && pool.disposition == PoolDisposition::serve) answer.backend = pool.lookup[answer.slot];
 }
 
+// The tunnel to the answer's backend.
+template <typename F>
+void add_tunnel(const Table& table, const Tuple<F>& t, ExplainAnswer& answer) {
+  const TableBackend& b = table.backend(answer.backend);
+  const TunnelFamily family = table.tunnel_family(b, F::kFamily);
+  if (family == TunnelFamily::none) return;
+  const uint64_t hash = table.slot_hash(t.client, t.client_port, t.vip, t.vip_port);
+  const bool is_v4 = family == TunnelFamily::v4;
+  answer.next_hop = is_v4 ? b.next_hop_v4 : b.next_hop_v6;
+  answer.tunnel_source = is_v4 ? V4::address(table.tunnel_source<V4>().pick(hash))
+                               : V6::address(table.tunnel_source<V6>().pick(hash));
+  answer.tunnel_destination = is_v4 ? V4::address(b.address_v4) : V6::address(b.address_v6);
+}
+
 template <typename F>
 ExplainAnswer explain_of(const WorkerCore& core, const ExplainQuery& q, const Table& table, uint32_t now) {
   const Tuple<F> t{F::from(q.client), F::from(q.vip), htons(q.client_port), htons(q.vip_port)};
@@ -57,7 +71,9 @@ ExplainAnswer explain_of(const WorkerCore& core, const ExplainQuery& q, const Ta
     find_flow<F>(core, set.dsr.load(std::memory_order_acquire), t, now, answer);
   predict<F>(table, service, t, answer);
   if (service.mode == Mode::nat) answer.return_hop = table.route(t.client).next_hop;
-  if (answer.backend != kNone) {
+  if (answer.backend != kNone && service.mode == Mode::dsr_ipip) {
+    add_tunnel<F>(table, t, answer);
+  } else if (answer.backend != kNone) {
     const TableBackend& b = table.backend(answer.backend);
     answer.next_hop = F::kFamily == Family::v4 ? b.next_hop_v4 : b.next_hop_v6;
   }

@@ -42,7 +42,9 @@ struct ExplainAnswer {
   uint32_t idle_ms = 0;          // since the flow's last packet
   Address nat_address{};         // none: no translation
   uint16_t nat_port = 0;         // host byte order
-  bool allowed = true;           // by the service's access list
+  Address tunnel_source{};       // dsr-ipip: of the outer header; none: no tunnel
+  Address tunnel_destination{};
+  bool allowed = true;  // by the service's access list
 };
 
 // One question at a time. ask() and take() are for one asking thread, the rest for the worker.

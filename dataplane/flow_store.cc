@@ -59,11 +59,13 @@ uint64_t checksum_of(const FlowsState& state) {
   return XXH3_64bits(&state, offsetof(FlowsState, checksum));
 }
 
-// Never 0 for an address.
+// Of the backend's address of the family, or of its only one: tunnels may go over another family than the
+// flow's. 0: there is no such backend.
 uint64_t digest(const TableBackend& backend, Family family) {
   if (!backend.exists) return 0;
-  if (family == Family::v4) return backend.has_v4 ? uint64_t{1} << 32 | backend.address_v4 : 0;
-  return backend.has_v6 ? XXH3_64bits(backend.address_v6.data(), sizeof backend.address_v6) | 1 : 0;
+  if (backend.has_v4 && (family == Family::v4 || !backend.has_v6))
+    return uint64_t{1} << 32 | backend.address_v4;
+  return XXH3_64bits(backend.address_v6.data(), sizeof backend.address_v6) | 1;
 }
 
 FileHandle open_file(const fs::path& path, int flags) {

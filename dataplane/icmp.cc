@@ -126,11 +126,17 @@ void deliver_to_backend(WorkerCore& core, Packet& p, Embedded<F>& e, const NatEn
   if (send_to_backend<F>(core, p, flow.backend, flow.backend_address)) bump(core.counters.forwarded);
 }
 
+// As the flow's own packets go.
 template <typename F>
-void send_unchanged(WorkerCore& core, Packet& p, uint16_t backend) {
+void send_unchanged(WorkerCore& core, Packet& p, const Embedded<F>& e, Mode mode, uint16_t backend) {
   age_header<F>(p.l3);
-  if (send_to_backend<F>(core, p, backend, address_of<F>(core.table->backend(backend))))
-    bump(core.counters.forwarded);
+  const bool is_sent =
+      mode == Mode::dsr_ipip
+          ? send_through_tunnel<F>(
+                core, p, backend,
+                core.table->slot_hash(e.destination, e.destination_port, e.source, e.source_port))
+          : send_to_backend<F>(core, p, backend, address_of<F>(core.table->backend(backend)));
+  if (is_sent) bump(core.counters.forwarded);
 }
 
 // About a packet to a backend: the owner of the NAT port knows the flow.
@@ -171,7 +177,7 @@ void send_by_table(WorkerCore& core, Packet& p, const Embedded<F>& e, const Tabl
     return drop(core, p.mbuf, DropReason::icmp_unknown_flow);
   const uint32_t slot =
       choose_slot<F>(*core.table, service, e.destination, e.destination_port, e.source, e.source_port);
-  send_unchanged<F>(core, p, pool.lookup[slot]);
+  send_unchanged<F>(core, p, e, service.mode, pool.lookup[slot]);
 }
 
 // About a packet to a client, from the VIP.
@@ -187,7 +193,8 @@ void about_service_side(WorkerCore& core, Packet& p, Embedded<F>& e, uint16_t se
     if (const uint32_t r = flows.find(hash, 0, is_it)) return deliver_to_backend(core, p, e, flows[r]);
   } else {
     const auto& flows = *core.set<F>().dsr.load(std::memory_order_acquire);
-    if (const uint32_t r = flows.find(hash, 0, is_it)) return send_unchanged<F>(core, p, flows[r].backend);
+    if (const uint32_t r = flows.find(hash, 0, is_it))
+      return send_unchanged<F>(core, p, e, service.mode, flows[r].backend);
   }
   if (!ask_next_worker(core, p)) send_by_table(core, p, e, service);
 }

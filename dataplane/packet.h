@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "contract/drop_reasons.h"
+#include "contract/layout.h"
 #include "contract/limits.h"
 
 struct rte_mbuf;
@@ -30,7 +31,11 @@ enum class Path : uint8_t {
   nat_in,   // from a client to a service
   nat_out,  // from a backend to a NAT address
   icmp,     // an ICMP error about a flow
+  tunnel,   // from a client to a service
 };
+constexpr Path path_of(Mode mode) {
+  return mode == Mode::nat ? Path::nat_in : mode == Mode::dsr_l2 ? Path::dsr : Path::tunnel;
+}
 
 // Whether plain.h may have a short way for it: no tags, no IP options, no extension headers, and of TCP's
 // flags (PSH, URG and those of ECN aside)

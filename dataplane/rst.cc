@@ -2,16 +2,13 @@
 // Resets: answers to packets that have no flow, and resets out of the blue for flows whose backend went down.
 #include <rte_mbuf.h>
 
-#include "dataplane/checksum.h"
+#include "dataplane/own_packet.h"
 #include "dataplane/proxy_segment.h"
 #include "dataplane/stages.h"
 
 namespace portico {
 
 namespace {
-
-constexpr uint8_t kResetTtl = 64;
-constexpr uint32_t kLargestL2 = 18;
 
 // One end of a connection as it stands in a header.
 template <typename F>
@@ -25,31 +22,11 @@ struct Numbers {
   uint8_t flags;
 };
 
-template <typename F>
-uint16_t write_ip_header(uint8_t* l3, const typename F::Ip& source, const typename F::Ip& destination) {
-  constexpr uint16_t kLength = F::kHeaderSize + kTcpHeaderSize;
-  std::memset(l3, 0, F::kHeaderSize);
-  store(l3 + F::kSourceOffset, source);
-  store(l3 + F::kDestinationOffset, destination);
-  l3[F::kTtlOffset] = kResetTtl;
-  if constexpr (F::kFamily == Family::v4) {
-    l3[0] = 0x45;
-    store(l3 + 2, htons(kLength));
-    store(l3 + 6, htons(0x4000));  // do not fragment
-    l3[9] = IPPROTO_TCP;
-    store(l3 + 10, static_cast<uint16_t>(~fold_sum(sum_bytes(l3, F::kHeaderSize))));
-  } else {
-    l3[0] = 0x60;
-    store(l3 + 4, htons(static_cast<uint16_t>(kTcpHeaderSize)));
-    l3[6] = IPPROTO_TCP;
-  }
-  return kLength;
-}
-
 // A whole RST packet at `l3`; returns its length.
 template <typename F>
 uint16_t write_reset(uint8_t* l3, const End<F>& source, const End<F>& destination, const Numbers& numbers) {
-  const uint16_t length = write_ip_header<F>(l3, source.address, destination.address);
+  write_ip_header<F>(l3, source.address, destination.address,
+                     {.protocol = IPPROTO_TCP, .payload = kTcpHeaderSize});
   uint8_t* const tcp = l3 + F::kHeaderSize;
   std::memset(tcp, 0, kTcpHeaderSize);
   store(tcp, source.port);
@@ -61,7 +38,7 @@ uint16_t write_reset(uint8_t* l3, const End<F>& source, const End<F>& destinatio
   const uint64_t pseudo = sum_of(source.address) + sum_of(destination.address) + htons(IPPROTO_TCP) +
                           htons(static_cast<uint16_t>(kTcpHeaderSize));
   store(tcp + 16, static_cast<uint16_t>(~fold_sum(pseudo + sum_bytes(tcp, kTcpHeaderSize))));
-  return length;
+  return F::kHeaderSize + kTcpHeaderSize;
 }
 
 // RFC 9293 section 3.10.7.1: what makes a RST acceptable to the sender of this packet.
@@ -77,22 +54,6 @@ uint16_t turn_around(Packet& p) {
   const End<F> us{destination_of<F>(p.l3), tcp_destination_port(p.l4)};
   const End<F> sender{source_of<F>(p.l3), tcp_source_port(p.l4)};
   return write_reset<F>(p.l3, us, sender, numbers);
-}
-
-// Makes the mbuf one segment that ends with the packet at l3, and swaps its MAC addresses.
-void trim_and_return(Packet& p, uint16_t ip_length) {
-  rte_mbuf* const m = p.mbuf;
-  rte_pktmbuf_free(m->next);
-  m->next = nullptr;
-  m->nb_segs = 1;
-  m->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
-  uint8_t* const frame = rte_pktmbuf_mtod(m, uint8_t*);
-  m->data_len = static_cast<uint16_t>(p.l3 - frame + ip_length);
-  m->pkt_len = m->data_len;
-  uint8_t destination[6];
-  std::memcpy(destination, frame, 6);
-  std::memcpy(frame, frame + 6, 6);
-  std::memcpy(frame + 6, destination, 6);
 }
 
 // A packet of our own; false if there is no buffer.

@@ -57,6 +57,25 @@ void forward_nat_out(WorkerCore& core, Packet& packet);
 template <typename F>
 bool take_nat_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry);
 
+// --- tunnel.cc ---
+// What a tunnel's outer source is chosen by: the same on all balancers with one key.
+template <typename F>
+uint64_t tunnel_hash(const Table& table, const uint8_t* l3, const uint8_t* l4) {
+  return table.slot_hash(source_of<F>(l3), tcp_source_port(l4), destination_of<F>(l3),
+                         tcp_destination_port(l4));
+}
+// Sends a packet for a backend inside an outer header to it, of whichever family there is a way for. `hash`:
+// of the flow. False: the packet has another verdict; one that is too large has been answered.
+template <typename F>
+bool send_through_tunnel(WorkerCore& core, Packet& packet, uint16_t backend, uint64_t hash);
+
+// --- too_big.cc ---
+// Tells the sender of a packet what fits the way that it was to go: `mtu` bytes, or the least that senders
+// take for an MTU. What no answer would mend is dropped as exceeds_mtu: IPv4 without DF, what is no larger
+// than that least, ICMP errors. No more are answered than the rate of RSTs allows.
+template <typename F>
+void answer_too_big(WorkerCore& core, Packet& packet, uint32_t mtu);
+
 // --- flow_life.cc ---
 template <typename F>
 uint64_t client_hash_of(const WorkerCore& core, const typename F::Ip& client, uint16_t client_port,

@@ -258,6 +258,9 @@ std::shared_ptr<const Table> build_table(std::shared_ptr<const Snapshot> snapsho
   table->timeouts_ = {ticks_of_ms(table->settings().timeout_syn_ms),
                       ticks_of_ms(table->settings().timeout_half_closed_ms),
                       ticks_of_ms(table->settings().timeout_closing_ms)};
+  const SettingsRecord& settings = table->settings();
+  table->tunnel_v4_ = {settings.tunnel_source_v4, settings.tunnel_length_v4};
+  table->tunnel_v6_ = {settings.tunnel_source_v6, settings.tunnel_length_v6};
   table->build_services();
   table->build_listeners(previous);
   table->build_locals();

@@ -15,6 +15,7 @@
 #include "dataplane/address_map.h"
 #include "dataplane/clock.h"
 #include "dataplane/prefix_map.h"
+#include "dataplane/tunnel_source.h"
 
 namespace portico {
 
@@ -88,6 +89,9 @@ struct alignas(32) PlainWay {
   A address;  // network byte order
 };
 static_assert(sizeof(PlainWay<uint32_t>) == 32 && sizeof(PlainWay<std::array<uint64_t, 2>>) == 32);
+
+// The family of the outer header of packets to a backend.
+enum class TunnelFamily : uint8_t { none, v4, v6 };
 
 // An address for NAT with its range of ports (host byte order, inclusive).
 struct TableNat {
@@ -192,6 +196,21 @@ class Table {
   bool uses(Mode mode, Family family) const { return uses_[mode == Mode::nat][family == Family::v6]; }
   // Whether any service tells its backends of the clients.
   bool uses_proxy_protocol() const { return uses_proxy_protocol_; }
+  template <typename F>
+  const TunnelSource<F>& tunnel_source() const {
+    if constexpr (F::kFamily == Family::v4) {
+      return tunnel_v4_;
+    } else {
+      return tunnel_v6_;
+    }
+  }
+  // Over which family tunnels to a backend go: the packet's own, if the backend has an address of it and the
+  // tunnels a source; else the other one.
+  TunnelFamily tunnel_family(const TableBackend& backend, Family inner) const {
+    const bool v4 = backend.has_v4 && tunnel_v4_.exists(), v6 = backend.has_v6 && tunnel_v6_.exists();
+    if (v4 && (inner == Family::v4 || !v6)) return TunnelFamily::v4;
+    return v6 ? TunnelFamily::v6 : TunnelFamily::none;
+  }
   // Grows with every generation that may ask for flows to be reset; changes of neighbours and routes do not.
   // Never 0.
   uint64_t flow_version() const { return flow_version_; }
@@ -244,6 +263,8 @@ class Table {
   uint64_t flow_version_ = 1;
   bool uses_[2][2] = {};
   bool uses_proxy_protocol_ = false;
+  TunnelSource<V4> tunnel_v4_;
+  TunnelSource<V6> tunnel_v6_;
   uint16_t route_version_ = 1;
   std::shared_ptr<const AddressMap<uint32_t>> listeners_v4_;
   std::shared_ptr<const AddressMap<std::array<uint64_t, 2>>> listeners_v6_;

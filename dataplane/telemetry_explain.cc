@@ -63,7 +63,7 @@ void add_service(const Snapshot& snapshot, uint16_t id, TelemetryObject& out) {
   if (service == nullptr) return;
   out.add("service", field_text(service->name));
   out.add("service_id", service->id);
-  out.add("mode", std::string(static_cast<Mode>(service->mode) == Mode::nat ? "nat" : "dsr-l2"));
+  out.add("mode", std::string(mode_name(static_cast<Mode>(service->mode))));
   out.add(
       "affinity",
       std::string(static_cast<Affinity>(service->affinity) == Affinity::client ? "client" : "connection"));
@@ -94,6 +94,10 @@ void add_answer(const Snapshot& snapshot, const ExplainQuery& query, const Expla
   }
   if (answer.service != kNone) out.add("slot", answer.slot);
   add_backend(snapshot, query, answer.backend, out);
+  if (!answer.tunnel_source.is_none()) {
+    out.add("tunnel_source", to_string(answer.tunnel_source));
+    out.add("tunnel_destination", to_string(answer.tunnel_destination));
+  }
   if (!answer.nat_address.is_none()) {
     out.add("nat_address", to_string(answer.nat_address));
     out.add("nat_port", answer.nat_port);

@@ -27,6 +27,7 @@ void forward_of(WorkerCore& core, Packet& packet) {
     case Path::done:
       return;
     case Path::dsr:
+    case Path::tunnel:
       return forward_dsr<F>(core, packet);
     case Path::nat_in:
       return forward_nat_in<F>(core, packet);
@@ -195,6 +196,7 @@ WorkerCore::WorkerCore(const WorkerConfig& c)
       answers(c.tsc_hz),
       sweep_resets(c.tsc_hz),
       icmp_rounds(c.tsc_hz),
+      too_big(c.tsc_hz),
       claimed_urgent(c.tsc_hz, kClaimedUrgentBurst) {}
 
 WorkerCore::~WorkerCore() = default;

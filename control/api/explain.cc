@@ -111,17 +111,21 @@ json next_hop_of(const StatusView& view, uint16_t pool, uint16_t backend, bool i
 // Where connections of the client may go, if each chooses for itself.
 json choices_json(const StatusView& view, const Question& question) {
   json choices = json::array();
+  const Family inner = question.client.family();
+  const bool is_tunnel = question.service->mode == Mode::dsr_ipip;
   for (const PoolConfig& pool : view.config.pools) {
     if (pool.name != question.service->pool) continue;
     const uint16_t pool_id = view.ids.pool(pool.name);
     for (const BackendConfig& backend : pool.backends) {
       const uint16_t id = view.ids.backend(pool.name, backend);
       const auto health = view.health.status(pool.name, backend.name).value_or(BackendHealth{});
+      const auto outer = outer_family(view.config.tunnel, backend, inner);
+      const bool is_v4 = (is_tunnel ? outer.value_or(inner) : inner) == Family::v4;
       choices.push_back({{"name", backend.name},
                          {"share", view.builder.share(pool_id, id)},
                          {"health", std::string(to_string(health.state))},
                          {"admin", to_string(view.operators.state(pool.name, backend.name))},
-                         {"next_hop", next_hop_of(view, pool_id, id, question.client.is_v4())}});
+                         {"next_hop", next_hop_of(view, pool_id, id, is_v4)}});
     }
   }
   return choices;
@@ -198,7 +202,7 @@ ApiResponse to_response(const TelemetryAnswer& from, json out, const std::string
   out["return_hop"] = hop_json(answer, "return_hop");
   // The dataplane was asked for port 0: what depends on the port says nothing.
   const bool needs_port = out.contains("choices");
-  for (const char* key : {"flow", "backend", "slot", "next_hop"}) out[key] = nullptr;
+  for (const char* key : {"flow", "backend", "slot", "next_hop", "tunnel"}) out[key] = nullptr;
   out["why"] =
       why(needs_port ? json{{"access", answer.value("access", "")}} : answer, out["access_rule"], by_pool);
   if (needs_port) return {200, "application/json", dump(out)};
@@ -206,6 +210,9 @@ ApiResponse to_response(const TelemetryAnswer& from, json out, const std::string
   out["backend"] = answer.contains("backend") ? answer["backend"] : json();
   out["slot"] = answer.contains("slot") ? answer["slot"] : json();
   out["next_hop"] = hop_json(answer, "next_hop");
+  if (answer.contains("tunnel_source"))
+    out["tunnel"] = {{"source", answer.value("tunnel_source", "")},
+                     {"destination", answer.value("tunnel_destination", "")}};
   return {200, "application/json", dump(out)};
 }
 

@@ -114,6 +114,9 @@ std::string explain_text(const json& explanation, const Style& style) {
                {backend.empty() ? "none" : backend + slot, backend.empty() ? Colour::bad : Colour::none}});
   }
   if (const std::string why = text_at(explanation, "why"); !why.empty()) table.add({{"why"}, {why}});
+  if (const json* tunnel = object_at(explanation, "tunnel"))
+    table.add({{"tunnel"},
+               {fmt::format("from {} to {}", text_at(*tunnel, "source"), text_at(*tunnel, "destination"))}});
   if (const json* hop = object_at(explanation, "next_hop")) table.add({{"next hop"}, {hop_words(*hop)}});
   if (const json* hop = object_at(explanation, "return_hop")) table.add({{"return"}, {hop_words(*hop)}});
   return fmt::format("{} to {} {} ({})\n", client_text(explanation), text_at(explanation, "service"),

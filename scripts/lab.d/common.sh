@@ -17,6 +17,7 @@ readonly BACK_V4=198.18.1.1 BACK_V6=2001:db8:1::1
 readonly FRONT_NET_V4=198.18.0.0/24 FRONT_NET_V6=2001:db8::/64
 readonly BACK_NET_V4=198.18.1.0/24 BACK_NET_V6=2001:db8:1::/64
 readonly VIP_V4=198.18.0.10 VIP_V6=2001:db8::10
+readonly TUNNEL_V4=198.18.2.0/24 TUNNEL_V6=2001:db8:2::/64 # outer sources
 readonly NAT_V4=(198.18.1.200 198.18.1.201) NAT_V6=(2001:db8:1::200)
 # The client host speaks for this many clients more: 198.18.0.101.. and 2001:db8::101.. (see `curl --interface`).
 readonly EXTRA_CLIENTS=100 EXTRA_CLIENT_FIRST=101
@@ -39,9 +40,9 @@ set_name() {
 
 need_root() { [ "$(id -u)" -eq 0 ] || die "namespaces need root: run it with sudo"; }
 
-# Reads PORTALS, TOPOLOGY and PROXY_PROTOCOL of a lab that is up.
+# Reads PORTALS, TOPOLOGY, PROXY_PROTOCOL and TUNNELS of a lab that is up.
 read_settings() {
-  PROXY_PROTOCOL=none
+  PROXY_PROTOCOL=none TUNNELS=none
   [ -r "$STATE/settings" ] || die "no lab called '$NAME' is up: scripts/lab up --name $NAME"
   # shellcheck source=/dev/null
   . "$STATE/settings"

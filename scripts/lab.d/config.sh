@@ -4,12 +4,13 @@
 # A Portico configuration that fits the lab: all three services on both VIPs, all portals behind them.
 
 print_config() {
-  local mode=nat affinity=connection key check=''
+  local mode=nat outer=both affinity=connection key check=''
   local -a dataplane_lines=() pool_lines=() service_lines=()
   while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || die "config: $1 has no value"
     case $1 in
       --mode) mode=$2 ;;
+      --outer) outer=$2 ;;
       --affinity) affinity=$2 ;;
       --interval | --fast-interval | --timeout | --fall | --rise)
         key=${1#--}
@@ -24,6 +25,9 @@ print_config() {
   done
   if [ "$mode" = dsr-l2 ] && [ "$TOPOLOGY" != one ]; then
     die "dsr-l2 needs portals that hold the VIP: scripts/lab up --topology one"
+  fi
+  if [ "$mode" = dsr-ipip ] && [ "$TUNNELS" != ipip ]; then
+    die "dsr-ipip needs portals at the end of tunnels: scripts/lab up --topology one --tunnels ipip"
   fi
   write_credentials
   print_head
@@ -49,6 +53,16 @@ dataplane:
 YAML
   print_lines 2 "${dataplane_lines[@]}"
   if [ "$mode" = nat ]; then printf 'nat:\n  addresses: [%s, %s, "%s"]\n' "${NAT_V4[@]}" "${NAT_V6[@]}"; fi
+  if [ "$mode" = dsr-ipip ]; then print_tunnel; fi
+}
+
+print_tunnel() {
+  case $outer in
+    both) printf 'tunnel:\n  sources: [%s, "%s"]\n' "$TUNNEL_V4" "$TUNNEL_V6" ;;
+    v4) printf 'tunnel:\n  sources: [%s]\n' "$TUNNEL_V4" ;;
+    v6) printf 'tunnel:\n  sources: ["%s"]\n' "$TUNNEL_V6" ;;
+    *) die "--outer: both, v4 or v6" ;;
+  esac
 }
 
 print_service() { # NAME PORT

@@ -5,7 +5,7 @@
 #
 #   two:  client ── front bridge ── front │ balancer │ back ── back bridge ── portals
 #   one:  client, balancer (front) and portals on one bridge; portals hold the VIPs on lo, so that they may answer
-#         clients directly (dsr-l2)
+#         clients directly (dsr-l2, and with tunnels dsr-ipip)
 # The bridges stand in a namespace of their own: the host's network is not touched.
 
 ns() { ip -n "$NAME-$1" "${@:2}"; }
@@ -112,10 +112,18 @@ make_portal() { # K BRIDGE
   # addresses of other interfaces, none used as a sender. (IPv6 answers for an interface's own addresses only.)
   set_net_keys "$host" ipv4/conf/all/arp_ignore=1 ipv4/conf/all/arp_announce=2
   addresses "$host" lo "$VIP_V4/32" "$VIP_V6/128"
+  if [ "$TUNNELS" = ipip ]; then ns "$host" link set dev eth0 xdpdrv object "$STATE/decapsulate.o" section xdp; fi
+}
+
+# Many kernels have no IP tunnels built in: a program of our own is the portals' end of them.
+make_tunnel_end() {
+  clang -O2 -g -target bpf -mcpu=v3 -idirafter "/usr/include/$(gcc -print-multiarch)" \
+    -c "$LAB_D/decapsulate.bpf.c" -o "$STATE/decapsulate.o"
 }
 
 make_network() {
   local k portal_bridge=front
+  if [ "$TUNNELS" = ipip ]; then make_tunnel_end; fi
   ip netns add "$NAME-switch"
   set_net_keys switch ipv6/conf/all/disable_ipv6=1 ipv6/conf/default/disable_ipv6=1
   add_bridge front

@@ -58,6 +58,11 @@ const Tables& tables() {
     TableContent content = rich_content();
     const auto usual = build_table(snapshot_of(content, nullptr), nullptr);
     content.services[1].proxy_protocol = static_cast<uint8_t>(ProxyProtocol::v2);
+    // And what was direct goes in tunnels, IPv6 inside IPv4, too, over ways of which one is narrow.
+    content.services[0].mode = static_cast<uint8_t>(Mode::dsr_ipip);
+    content.settings.tunnel_source_v4 = address("198.51.100.0");
+    content.settings.tunnel_length_v4 = 24;
+    content.next_hops[1].mtu = 100;
     const auto proxying = build_table(snapshot_of(content, &usual->snapshot()), usual.get());
     content.pools[0].backends[0].disposition = static_cast<uint8_t>(BackendDisposition::reset);
     content.pools[0].backends[1].disposition = static_cast<uint8_t>(BackendDisposition::finish);
@@ -130,8 +135,9 @@ class Machine {
   // A checksum that came right leaves right; a wrong one, as wrong as it was.
   void check(const Sent& sent) const {
     require(sent.index == 0);  // there is no other port
-    require(has_right_ip_sum(sent.frame));
-    require(residues_.contains(residue_of(sent.frame)));
+    const Bytes inner = unwrapped(sent.frame);
+    require(has_right_ip_sum(sent.frame) && has_right_ip_sum(inner));
+    require(residues_.contains(residue_of(inner)));
   }
 
   // As good as new workers, at a hundredth of their price. A sweep goes through all flows in some seconds.

@@ -227,7 +227,9 @@ Seen read_frame(const Bytes& frame) {
     vlan = get16(frame, at + 2);
     at += 4;
   }
-  Seen seen = read_ip(Bytes(frame.begin() + static_cast<long>(at) + 2, frame.end()));
+  const Bytes ip(frame.begin() + static_cast<long>(at) + 2, frame.end());
+  Seen seen = read_ip(ip);
+  seen.ip = ip;
   seen.mac = mac_text(frame, 0);
   seen.own_mac = mac_text(frame, 6);
   seen.vlan = vlan;

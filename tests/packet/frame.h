@@ -72,6 +72,7 @@ struct Seen {
   std::string payload;
   bool checksums_right = false;
   Bytes icmp_embedded;  // of ICMP errors: from the embedded IP header on
+  Bytes ip;             // of frames: from the IP header on
   size_t frame_size = 0;
 };
 

@@ -38,9 +38,10 @@ NextHopRecord hop(const char* address, uint8_t last_mac_byte) {
 
 namespace {
 
-rte_mbuf* mbuf_of(const Bytes& frame) {
+rte_mbuf* mbuf_of(const Bytes& frame, uint16_t headroom) {
   rte_mbuf* const m = rte_pktmbuf_alloc(packet_pool());
   if (m == nullptr) throw std::runtime_error("no packet buffer");
+  m->data_off = headroom;
   std::memcpy(rte_pktmbuf_append(m, static_cast<uint16_t>(frame.size())), frame.data(), frame.size());
   m->port = 0;
   return m;
@@ -157,7 +158,8 @@ bool may_use_vectors() {
 }
 
 // The store's clock is the rig's: as if both had begun when the machine did.
-Rig::Rig(const TableContent& content, const RigOptions& options) : now_(options.now) {
+Rig::Rig(const TableContent& content, const RigOptions& options)
+    : now_(options.now), headroom_(options.headroom) {
   if (!options.keep.empty()) {
     store_ = std::make_unique<FlowStore>(
         FlowStoreRequest{options.keep, options.keep / "tables", options.workers, options.flows, now_ns()});
@@ -263,7 +265,7 @@ std::vector<Seen> Rig::send(const std::vector<Bytes>& frames, uint32_t worker) {
   for (size_t first = 0; first < frames.size(); first += kBurstSize) {
     std::vector<rte_mbuf*> burst;
     for (size_t i = first; i < std::min<size_t>(frames.size(), first + kBurstSize); ++i)
-      burst.push_back(mbuf_of(frames[i]));
+      burst.push_back(mbuf_of(frames[i], headroom_));
     received_ += burst.size();
     workers_[worker]->process(burst.data(), static_cast<uint32_t>(burst.size()), table_.get(), now_);
     collect(out);

@@ -53,6 +53,7 @@ struct RigOptions {
   std::filesystem::path keep = {};  // flows outlive the rig in this directory; empty: they do not
   uint64_t now = 1'000'000'000;     // of a clock of 1 MHz
   uint64_t rss_digest = 0;
+  uint16_t headroom = 128;  // bytes before a frame in its buffer
 };
 
 class Rig {
@@ -100,6 +101,7 @@ class Rig {
   uint64_t now_;
   uint32_t tick_offset_ = 0;
   std::unique_ptr<FlowStore> store_;
+  const uint16_t headroom_;
   uint64_t received_ = 0;
   size_t kernel_packets_ = 0;
   uint32_t buffers_before_;

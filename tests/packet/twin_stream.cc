@@ -11,8 +11,8 @@ namespace portico::test {
 
 namespace {
 
-constexpr uint16_t kGuarded = 3306, kOpenDsr = 8080, kNobody = 9;
-constexpr uint16_t kServicePorts[] = {kDsr, kNat, kGuarded, kOpenDsr, kNobody};
+constexpr uint16_t kGuarded = 3306, kOpenDsr = 8080, kTunneled = 8081, kNobody = 9;
+constexpr uint16_t kServicePorts[] = {kDsr, kNat, kGuarded, kOpenDsr, kTunneled, kNobody};
 constexpr const char* kSecondNat4 = "198.18.0.21";
 constexpr uint16_t kBackends = 3;
 
@@ -134,14 +134,20 @@ TableContent twin_content() {
   c.ports.push_back(c.ports[0]);
   set_text(c.ports[1].name, "port1");
   c.next_hops[2].port = 1;
+  c.next_hops[3].mtu = 100;  // what fits it may be too big inside a tunnel
   c.services.push_back(sample_service(3, 1));
   c.services[2].access_list = 4;
   c.services[2].affinity = static_cast<uint8_t>(Affinity::client);
   c.services.push_back(sample_service(4, 1));
   c.services[3].mode = static_cast<uint8_t>(Mode::dsr_l2);
+  c.services.push_back(sample_service(5, 1));
+  c.services[4].mode = static_cast<uint8_t>(Mode::dsr_ipip);
+  c.settings.tunnel_source_v4 = address("198.51.100.0");
+  c.settings.tunnel_length_v4 = 24;
   for (const char* vip : {kVip4, kVip6}) {
     c.listeners.push_back({address(vip), kGuarded, 3, 0});
     c.listeners.push_back({address(vip), kOpenDsr, 4, 0});
+    c.listeners.push_back({address(vip), kTunneled, 5, 0});
   }
   sort_listeners(c);
   c.access = {{address("203.0.113.0"), 4, 24, 1, 0}, {address("2001:db8:c::"), 4, 48, 1, 0}};
@@ -200,6 +206,7 @@ Tcp TwinStream::from_client() {
   const char* source = family ? kClients6[client] : kClients4[client];
   if (one_in(50)) source = family ? kBadSources6[below(4)] : kBadSources4[below(4)];
   Tcp tcp(source, static_cast<uint16_t>(40000 + port), family ? kVip6 : kVip4, kServicePorts[service]);
+  if (one_in(2)) tcp.fragment(0x4000);  // "do not fragment", as most do
   const size_t what = below(100);
   if (isn == 0 || what < 25) {
     if (isn == 0 || one_in(3)) isn = static_cast<uint32_t>(random_()) | 1;

@@ -28,7 +28,7 @@ class TwinStream {
   void learn(const std::vector<Sent>& sent);
 
  private:
-  static constexpr size_t kFamilies = 2, kClients = 6, kPorts = 8, kServices = 5, kMostLearnt = 128;
+  static constexpr size_t kFamilies = 2, kClients = 6, kPorts = 8, kServices = 6, kMostLearnt = 128;
 
   size_t below(size_t n) { return random_() % n; }
   bool one_in(size_t n) { return below(n) == 0; }

@@ -343,4 +343,15 @@ uint16_t residue_of(const Bytes& frame) {
   return sum == 0 ? 0xffff : sum;
 }
 
+Bytes unwrapped(const Bytes& frame) {
+  const size_t ip = ip_offset(frame);
+  if (frame.size() < ip + 40) return frame;
+  const bool is_v6 = frame[ip] >> 4 == 6;
+  const uint8_t protocol = frame[ip + (is_v6 ? 6 : 9)];
+  if (protocol != 4 && protocol != 41) return frame;
+  Bytes inner(frame.begin(), frame.begin() + static_cast<long>(ip));
+  inner.insert(inner.end(), frame.begin() + static_cast<long>(ip + (is_v6 ? 40 : 20)), frame.end());
+  return inner;
+}
+
 }  // namespace portico::test

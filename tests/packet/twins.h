@@ -67,6 +67,10 @@ class Twins {
 // if the checksum is right; forwarding leaves a wrong one as wrong as it was. 0 if there is nothing to add
 // up, and never otherwise.
 uint16_t residue_of(const Bytes& frame);
+
+// What stands in a frame's tunnel, in a frame whose EtherType is still the outer one's; other frames as they
+// are.
+Bytes unwrapped(const Bytes& frame);
 // Whether an IPv4 header's sum is right. True of other frames.
 bool has_right_ip_sum(const Bytes& frame);
 

@@ -24,6 +24,10 @@ inline void require(bool holds) {
 inline void walk(const Snapshot& s) {
   const auto next_hops = s.next_hops->records<NextHopRecord>();
   const auto ports = s.ports->records<PortRecord>();
+  const SettingsRecord& settings = s.settings->records<SettingsRecord>()[0];
+  require(settings.tunnel_length_v4 <= 32 && settings.tunnel_length_v6 <= 128);
+  require(settings.tunnel_source_v4.is_none() || settings.tunnel_source_v4.is_v4());
+  require(!settings.tunnel_source_v6.is_v4());
   bool pools[kMaxPools] = {}, services[kMaxServices] = {};
   for (const Snapshot::Pool& pool : s.pools) {
     pools[pool.pool().id] = true;

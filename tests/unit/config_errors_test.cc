@@ -41,6 +41,14 @@ std::string with_second_service(const std::string& text) {
   std::string whole = with_service("listen: 203.0.113.10:443, pool: portals");
   return whole.insert(whole.find("pools:"), text);
 }
+// A service in tunnels, with `tunnel` and the first backend's address as given.
+std::string with_tunnel(const std::string& text, const std::string& backend = "192.0.2.21") {
+  return file("listen: 203.0.113.10:443, pool: portals, mode: dsr-ipip", "backends: {p1: " + backend + "}",
+              "dataplane: {ports: [e0]}\nnat: {addresses: [203.0.113.20]}\n" + text);
+}
+std::string with_sources(const std::string& sources, const std::string& backend = "192.0.2.21") {
+  return with_tunnel("tunnel: {sources: " + sources + "}\n", backend);
+}
 const std::string kGoodListen = "listen: 203.0.113.10:443, pool: portals";
 const std::string kGoodBackends = "backends: {p1: 192.0.2.21, p2: 192.0.2.22}";
 
@@ -62,6 +70,7 @@ const std::vector<Case> kTopCases = {
      "unknown key `dataplan`; did you mean `dataplane`?"},
     {"UnknownKeyFar", with_top("@@zebra: 1\n"),
      "unknown key `zebra`; the keys here are version, instance, vip_address, hash_key, dataplane, nat, "
+     "tunnel, "
      "services or pools"},
     {"RepeatedKey", with_top("instance: a\n@@instance: b\n"), "`instance` is already given on line 2"},
     {"BadInstance", with_top("instance: @@'a b'\n"), "is not a good name"},
@@ -138,7 +147,7 @@ const std::vector<Case> kServiceCases = {
     {"ListenLinkLocal", with_service("listen: @@'[fe80::1]:443', pool: portals"), "link-local"},
     {"ListenEmpty", with_service("listen: @@[], pool: portals"), "is an empty list"},
     {"ListenMap", with_service("listen: @@{a: b}, pool: portals"), "`listen` is a map; write a text"},
-    {"BadMode", with_service(kGoodListen + ", mode: @@dsr"), "write nat or dsr-l2 (did you mean `dsr-l2`?)"},
+    {"BadMode", with_service(kGoodListen + ", mode: @@dsr"), "write nat, dsr-l2 or dsr-ipip"},
     {"BadPrefixLength", with_service(kGoodListen + ", affinity_prefix_v6: @@129"), "from 1 to 128"},
     {"BackendPortHigh", with_service(kGoodListen + ", backend_port: @@65536"), "from 1 to 65535"},
     {"DsrWithOtherPort", with_service(kGoodListen + ", mode: dsr-l2, backend_port: @@8443"),
@@ -174,6 +183,35 @@ const std::vector<Case> kServiceCases = {
      "version: 1\ndataplane: {ports: [e0]}\nnat: {addresses: [203.0.113.20]}\nservices:\n  @@web: {" +
          kGoodListen + "}\npools:\n  portals: {" + kGoodBackends + "}\n",
      "the portals see only the balancer's NAT addresses", false},
+};
+
+const std::vector<Case> kTunnelCases = {
+    {"TunnelMissing", file(kGoodListen + ", mode: @@dsr-ipip", kGoodBackends),
+     "mode dsr-ipip needs outer source addresses"},
+    {"TunnelWithoutSources", with_tunnel("tunnel: @@{}\n"), "`sources` is missing"},
+    {"TunnelUnknownKey", with_tunnel("tunnel: {sources: [198.51.100.0/26], @@source: a}\n"), "source"},
+    {"TunnelEmpty", with_sources("@@[]"), "is an empty list"},
+    {"TunnelHostBits", with_sources("[@@198.51.100.1/26]"), "with all host bits zero"},
+    {"TunnelSecondOfAFamily", with_sources("[198.51.100.0/26, @@198.51.100.64/26]"), "a second IPv4 prefix"},
+    {"TunnelEverything", with_sources("[@@0.0.0.0/0]"), "unspecified"},
+    {"TunnelLoopback", with_sources("[@@127.0.0.0/24]"), "loopback"},
+    {"TunnelLinkLocal", with_sources("[@@'fe80::/64']"), "link-local"},
+    {"TunnelMulticast", with_sources("[@@239.0.0.0/24]"), "multicast"},
+    {"TunnelMappedV4", with_sources("[@@'::/96']"), "embedded IPv4"},
+    {"TunnelHasAVip", with_sources("[@@203.0.113.8/29]"), "203.0.113.10, a listener of service `web`"},
+    {"TunnelHasANatAddress", with_sources("[@@203.0.113.20]"), "203.0.113.20, a NAT address"},
+    {"TunnelHasABackend", with_sources("[@@192.0.2.0/24]"), "192.0.2.21, the address of backend `p1`"},
+    {"TunnelOtherFamily",
+     file("listen: 203.0.113.10:443, pool: portals, mode: dsr-ipip", "backends: {@@p1: 192.0.2.21}",
+          "dataplane: {ports: [e0]}\ntunnel: {sources: ['2001:db8:5::/64']}\n"),
+     "backend `p1` has no IPv6 address"},
+    {"TunnelUnused",
+     file(kGoodListen, kGoodBackends,
+          "dataplane: {ports: [e0]}\nnat: {addresses: [203.0.113.20]}\n@@tunnel: {sources: "
+          "[198.51.100.0/26]}\n"),
+     "no service uses mode dsr-ipip", false},
+    {"TunnelWithOtherPort", with_service(kGoodListen + ", mode: dsr-ipip, backend_port: @@8443"),
+     "mode dsr-ipip cannot translate ports"},
 };
 
 const std::vector<Case> kPoolCases = {
@@ -279,6 +317,9 @@ TEST(ConfigErrors, Nat) {
 }
 TEST(ConfigErrors, Services) {
   for (const Case& c : kServiceCases) expect_message(c);
+}
+TEST(ConfigErrors, Tunnel) {
+  for (const Case& c : kTunnelCases) expect_message(c);
 }
 TEST(ConfigErrors, Pools) {
   for (const Case& c : kPoolCases) expect_message(c);

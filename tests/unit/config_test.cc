@@ -47,6 +47,8 @@ dataplane:
 nat:
   addresses: [203.0.113.20, "2001:db8::20"]
   ports: 2048-4095
+tunnel:
+  sources: [198.51.100.0/26, "2001:db8:5::/64"]
 services:
   web:
     listen: [203.0.113.10:80, 203.0.113.10:443, "[2001:db8::10]:443"]
@@ -61,6 +63,10 @@ services:
     listen: 203.0.113.11:80
     pool: portals
     mode: dsr-l2
+  tunneled:
+    listen: 203.0.113.12:80
+    pool: portals
+    mode: dsr-ipip
 pools:
   portals:
     backends:
@@ -181,6 +187,9 @@ TEST(Config, LongFormSaysEverything) {
   EXPECT_EQ(config.nat.first_port, 2048);
   EXPECT_EQ(config.services.at(0).listen.size(), 3u);
   EXPECT_EQ(config.services.at(1).mode, Mode::dsr_l2);
+  EXPECT_EQ(config.services.at(2).mode, Mode::dsr_ipip);
+  EXPECT_EQ(to_string(config.tunnel.v4.value()), "198.51.100.0/26");
+  EXPECT_EQ(to_string(config.tunnel.v6.value()), "2001:db8:5::/64");
   const PoolConfig& pool = config.pools.at(0);
   EXPECT_EQ(to_string(pool.backends.at(0).v6.value()), "2001:db8::21");
   EXPECT_EQ(to_string(pool.backends.at(0).check_address.value()), "10.0.0.21");

@@ -75,6 +75,17 @@ TEST(Validate, Settings) {
       F("timeout_half_closed_ms:", r.timeout_half_closed_ms = 0),
       F("instance:", fill(r.instance)),
       F("worker_cpus:", fill(r.worker_cpus)),
+      F("tunnel_source_v4:", r.tunnel_length_v4 = 24),
+      F("tunnel_source_v4:", r.tunnel_source_v4 = address("198.51.100.0")),
+      F("tunnel_source_v4:", (r.tunnel_source_v4 = address("198.51.100.1"), r.tunnel_length_v4 = 24)),
+      F("tunnel_source_v4:", (r.tunnel_source_v4 = address("198.51.100.0"), r.tunnel_length_v4 = 33)),
+      F("tunnel_source_v4:", (r.tunnel_source_v4 = address("224.0.0.0"), r.tunnel_length_v4 = 24)),
+      F("tunnel_source_v4:", (r.tunnel_source_v4 = address("2001:db8::"), r.tunnel_length_v4 = 32)),
+      F("tunnel_source_v6:", r.tunnel_length_v6 = 64),
+      F("tunnel_source_v6:", (r.tunnel_source_v6 = address("2001:db8::1"), r.tunnel_length_v6 = 64)),
+      F("tunnel_source_v6:", (r.tunnel_source_v6 = address("2001:db8::"), r.tunnel_length_v6 = 129)),
+      F("tunnel_source_v6:", (r.tunnel_source_v6 = address("ff02::"), r.tunnel_length_v6 = 64)),
+      F("tunnel_source_v6:", (r.tunnel_source_v6 = address("198.51.100.0"), r.tunnel_length_v6 = 24)),
   });
 #undef F
 }
@@ -106,7 +117,7 @@ TEST(Validate, Services) {
       F("access_list: there is no access list 6", r.access_list = 6),
       F("access_list: there is no access list 65534", r.access_list = 0xfffe),
       F("mode:", r.mode = 0),
-      F("mode:", r.mode = 3),
+      F("mode:", r.mode = 4),
       F("affinity:", r.affinity = 0),
       F("affinity:", r.affinity = 3),
       F("affinity_prefix_v6:", r.affinity_prefix_v6 = 0),

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Headers of packets that the balancer makes itself, and the way back to who sent the packet that one
+// answers.
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include "dataplane/checksum.h"
+#include "dataplane/packet.h"
+#include "dataplane/rewrite.h"
+
+namespace portico {
+
+// TTL and hop limit: what RFC 1700 recommends.
+inline constexpr uint8_t kOwnTtl = 64;
+// Bytes of an Ethernet header with one tag, the most that is sent.
+inline constexpr uint32_t kLargestL2 = 18;
+
+// What stands in an IP header of ours beside the addresses. `flow_label`: IPv6, 20 bits.
+struct OwnHeader {
+  uint8_t protocol;
+  uint16_t payload;  // bytes after the header
+  uint8_t traffic_class = 0;
+  uint32_t flow_label = 0;
+};
+
+// Without options or extensions; of IPv4 not to be fragmented, with identification 0 (RFC 6864 section 4.1).
+template <typename F>
+void write_ip_header(uint8_t* l3, const typename F::Ip& source, const typename F::Ip& destination,
+                     const OwnHeader& header) {
+  if constexpr (F::kFamily == Family::v4) {
+    std::memset(l3, 0, F::kHeaderSize);
+    l3[0] = 0x45;
+    l3[1] = header.traffic_class;
+    store(l3 + 2, htons(static_cast<uint16_t>(F::kHeaderSize + header.payload)));
+    store(l3 + 6, htons(0x4000));  // do not fragment
+    l3[9] = header.protocol;
+  } else {
+    store(l3, htonl(0x60000000u | uint32_t{header.traffic_class} << 20 | header.flow_label));
+    store(l3 + 4, htons(header.payload));
+    l3[6] = header.protocol;
+  }
+  l3[F::kTtlOffset] = kOwnTtl;
+  store(l3 + F::kSourceOffset, source);
+  store(l3 + F::kDestinationOffset, destination);
+  if constexpr (F::kFamily == Family::v4)
+    store(l3 + 10, static_cast<uint16_t>(~fold_sum(sum_bytes(l3, F::kHeaderSize))));
+}
+
+// Bytes of the packet's buffer before its IP header.
+inline uint32_t room_before(const Packet& p) {
+  return static_cast<uint32_t>(p.l3 - static_cast<const uint8_t*>(p.mbuf->buf_addr));
+}
+
+// Makes the mbuf one segment that ends with the packet of `ip_length` bytes at l3, and swaps its MAC
+// addresses.
+inline void trim_and_return(const Packet& p, uint32_t ip_length) {
+  rte_mbuf* const m = p.mbuf;
+  rte_pktmbuf_free(m->next);
+  m->next = nullptr;
+  m->nb_segs = 1;
+  m->ol_flags &= kBufferFlags;
+  uint8_t* const frame = rte_pktmbuf_mtod(m, uint8_t*);
+  m->data_len = static_cast<uint16_t>(p.l3 - frame + ip_length);
+  m->pkt_len = m->data_len;
+  uint8_t destination[6];
+  std::memcpy(destination, frame, 6);
+  std::memcpy(frame, frame + 6, 6);
+  std::memcpy(frame + 6, destination, 6);
+}
+
+}  // namespace portico
