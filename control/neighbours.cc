@@ -313,6 +313,7 @@ std::unique_ptr<Neighbours> Neighbours::open(std::string& failure) {
     failure = "cannot read links, routes and neighbours by netlink; see 'ip route' and 'ip neighbour'";
     return nullptr;
   }
+  for (auto& [ifindex, since] : result->cache_->kernel.up_since) since = Clock::time_point::min();
   return result;
 }
 
@@ -364,6 +365,14 @@ std::optional<int> Neighbours::device_to(const Address& destination) const {
 
 std::string Neighbours::interface_of(int ifindex) const {
   return cache_->kernel.links.contains(ifindex) ? cache_->interface_of(ifindex) : "";
+}
+
+void Neighbours::look_at_links() {
+  bool changed = false;
+  cache_->dump(RTM_GETLINK, [&](const nlmsghdr* message) { changed |= cache_->kernel.take_link(message); });
+  if (!changed) return;
+  cache_->routes_are_stale = cache_->addresses_are_news = true;
+  ++version_;
 }
 
 bool Neighbours::is_up_since(int ifindex, Clock::time_point since) const {

@@ -100,7 +100,12 @@ class Neighbours {
   // The name of a device's interface, of a VLAN device that of the one below; empty: there is none.
   std::string interface_of(int ifindex) const;
 
-  // Whether a link is administratively up and has had carrier all the time since `since`.
+  // Reads the links anew, for is_up_since(): the kernel shows a lost carrier at once, but tells of it only up
+  // to a second later.
+  void look_at_links();
+
+  // Whether a link is administratively up and has had carrier all the time since `since`, as far
+  // as is known: one that was up when everything was first read counts as up for ever.
   bool is_up_since(int ifindex, Clock::time_point since) const;
 
   // The routes that leave by `interfaces` (or a VLAN on them), ascending (prefix, length), no two alike:

@@ -4,6 +4,12 @@
 #include "contract/port_name.h"
 
 namespace portico {
+namespace {
+
+// Where thousands of probes fail at once, one look does for many.
+constexpr std::chrono::milliseconds kLookPause{5};
+
+}  // namespace
 
 void OwnSide::follow(const Config& config) {
   ports_.clear();
@@ -62,6 +68,10 @@ std::string OwnSide::why_deaf(int device, Clock::time_point since) const {
 }
 
 std::string OwnSide::why_deaf(const std::string& pool, Clock::time_point since) {
+  if (const auto now = Clock::now(); now >= looked_ + kLookPause) {
+    kernel_.look();
+    looked_ = now;
+  }
   find_devices();
   const auto found = pools_.find(pool);
   if (found == pools_.end()) return "";

@@ -22,6 +22,7 @@ class OwnSide {
 
   // What the kernel says, asked through functions so that tests can answer.
   struct Kernel {
+    std::function<void()> look;         // at the links, for the answers below
     std::function<uint64_t()> version;  // grows when an answer below may have changed
     std::function<std::optional<int>(const Address& destination)> device_to;  // an ifindex; nullopt: no route
     std::function<bool(int ifindex, Clock::time_point since)> is_up_since;    // with carrier all the time
@@ -54,7 +55,8 @@ class OwnSide {
   std::map<std::string, Pool> pools_;
   std::set<std::string> ports_, taps_;  // interfaces; the taps are among the ports
   std::map<Address, int> last_ports_;   // the device of a port that last led there
-  uint64_t seen_version_ = 0;           // of the kernel's answers that pools_ holds; 0: of none
+  Clock::time_point looked_{};
+  uint64_t seen_version_ = 0;  // of the kernel's answers that pools_ holds; 0: of none
   std::optional<Clock::time_point> forwards_since_;
 };
 

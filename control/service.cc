@@ -84,6 +84,7 @@ void Service::Impl::start(const ConfigResult& loaded) {
   guard = std::make_unique<Guard>(first.instance);
   addresses = std::make_unique<Addresses>(first.instance);
   own_side = std::make_unique<OwnSide>(OwnSide::Kernel{
+      .look = [this] { neighbours->look_at_links(); },
       .version = [this] { return neighbours->version(); },
       .device_to = [this](const Address& to) { return neighbours->device_to(to); },
       .is_up_since = [this](int device, auto since) { return neighbours->is_up_since(device, since); },

@@ -63,9 +63,10 @@ bool is_silence(ProbeOutcome outcome) {
   return outcome == ProbeOutcome::timeout || outcome == ProbeOutcome::unreachable;
 }
 
-void Hearing::note(ProbeOutcome outcome, CheckState before, CheckState after, int64_t began_ns) {
+void Hearing::note(ProbeOutcome outcome, bool unanswered, CheckState before, CheckState after,
+                   int64_t began_ns) {
   if (outcome == ProbeOutcome::inconclusive) return;
-  if (is_silence(outcome)) {
+  if (unanswered) {
     answered_since_ns = answered_ns = 0;
     if (before != down || silent_ns == 0) silent_ns = began_ns;
     return;

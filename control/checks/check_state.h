@@ -47,8 +47,9 @@ struct Hearing {
   int64_t answered_since_ns = 0, answered_ns = 0;  // the first and the last of a row of answers
   int64_t silent_ns = 0;  // the last unanswered one that counted towards down, until the check passes again
 
-  // Takes the result of a probe that began at `began_ns` and led from `before` to `after`.
-  void note(ProbeOutcome outcome, CheckState before, CheckState after, int64_t began_ns);
+  // Takes the result of a probe that began at `began_ns` and led from `before` to `after`. `unanswered`: as
+  // ProbeResult says.
+  void note(ProbeOutcome outcome, bool unanswered, CheckState before, CheckState after, int64_t began_ns);
 
   bool operator==(const Hearing&) const = default;
 };

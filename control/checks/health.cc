@@ -24,6 +24,8 @@ namespace {
 namespace asio = boost::asio;
 using Clock = std::chrono::steady_clock;
 
+constexpr std::chrono::seconds kSettling{10};
+
 int64_t realtime_ns() {
   using std::chrono::system_clock;
   return std::chrono::duration_cast<std::chrono::nanoseconds>(system_clock::now().time_since_epoch()).count();
@@ -193,10 +195,12 @@ struct HealthMonitor::Impl : std::enable_shared_from_this<Impl> {
   asio::io_context& io;
   OnChange on_change;
   WhyDeaf why_deaf;
+  std::map<std::string, Clock::time_point> answered;  // by pool: the beginning of the last probe that was
   std::map<std::string, std::map<std::string, Backend, std::less<>>, std::less<>> pools;
 
   static asio::awaitable<void> watch(std::weak_ptr<Impl> owner, std::shared_ptr<Check> check);
   void take_result(Check& check, ProbeResult result, Clock::time_point began);
+  std::string why_unheard(const std::string& pool, Clock::time_point began);
   std::shared_ptr<Check> start_check(const PlannedCheck& plan, const std::string& pool,
                                      const std::string& backend);
   Backend make_backend(const Config& config, const PoolConfig& pool, const BackendConfig& wanted,
@@ -230,17 +234,36 @@ asio::awaitable<void> HealthMonitor::Impl::watch(std::weak_ptr<Impl> owner, std:
   }
 }
 
+// Why an answer to a probe that began at `began` cannot have been heard; empty: it can. After the way was
+// lost, switches take a while to forward again: until the first answer from the pool, silence counts no
+// sooner than kSettling later.
+std::string HealthMonitor::Impl::why_unheard(const std::string& pool, Clock::time_point began) {
+  if (!why_deaf) return "";
+  std::string why = why_deaf(pool, began);
+  if (!why.empty()) return why;
+  why = why_deaf(pool, began - kSettling);
+  if (why.empty()) return "";
+  const auto last = answered.find(pool);
+  if (last != answered.end() && why_deaf(pool, last->second).empty()) return "";
+  return why + " until a moment ago";
+}
+
 // Called from a check's coroutine only, so that on_change never runs within a method of the class. It may
 // itself change everything here: nothing is touched after it.
 void HealthMonitor::Impl::take_result(Check& check, ProbeResult result, Clock::time_point began) {
-  if (is_silence(result.outcome) && why_deaf) {
-    if (std::string why = why_deaf(check.pool, began); !why.empty())
+  if (result.unanswered) {
+    if (std::string why = why_unheard(check.pool, began); !why.empty()) {
       result = {ProbeOutcome::inconclusive, "cannot probe: " + why, result.latency_us};
+      check.prober.cancel();  // a login that hangs would fail the next probes, too
+    }
+  } else if (result.outcome != ProbeOutcome::inconclusive && check.own_address) {
+    Clock::time_point& last = answered[check.pool];
+    last = std::max(last, began);
   }
   const CheckThresholds thresholds{check.config.fall, check.config.rise};
   const CheckState before = check.progress.state;
   check.progress = advance(check.progress, result.outcome, thresholds);
-  check.hearing.note(result.outcome, before, check.progress.state, ns_of(began));
+  check.hearing.note(result.outcome, result.unanswered, before, check.progress.state, ns_of(began));
   check.last_latency_us = result.latency_us;
   check.last_reason = std::move(result.reason);
   if (result.outcome != ProbeOutcome::inconclusive) {

@@ -28,6 +28,7 @@ struct ProbeResult {
   ProbeOutcome outcome = ProbeOutcome::inconclusive;
   std::string reason;       // why it is no success
   uint32_t latency_us = 0;  // until the verdict
+  bool unanswered = false;  // time or the network ended it, at whatever stage, and not the target
 };
 
 class ProbeSession;

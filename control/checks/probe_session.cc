@@ -111,6 +111,7 @@ ProbeResult ProbeSession::late_verdict() const {
   } else {
     late.reason = fmt::format("no answer to the login within {} ms", limit_ms);
   }
+  late.unanswered = true;
   late.latency_us = static_cast<uint32_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started_).count());
   return late;
@@ -143,6 +144,7 @@ void ProbeSession::decide(ProbeOutcome outcome, std::string reason) {
 }
 
 void ProbeSession::decide_by(const error_code& error, const char* while_doing) {
+  if (!has_verdict_) verdict_.unanswered = is_silence(outcome_of(error));
   if (error == asio::error::eof || error == errc::broken_pipe)
     decide(ProbeOutcome::failure, fmt::format("closed the connection {}", while_doing));
   else if (error == errc::connection_reset)
@@ -165,6 +167,7 @@ asio::awaitable<void> ProbeSession::run() {
     co_await socket_.async_connect(target, asio::redirect_error(asio::use_awaitable, error));
   }
   if (error) {
+    verdict_.unanswered = is_silence(outcome_of(error));
     decide(outcome_of(error), reason_of(error));
   } else {
     const bool introduced = co_await introduce();

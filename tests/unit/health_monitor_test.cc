@@ -217,6 +217,55 @@ TEST_F(Monitor, SilenceSaysNothingToADeafHostAndARefusalDoes) {
   deaf.stop();
 }
 
+TEST_F(Monitor, AHangingLoginSaysNothingToADeafHost) {
+  std::string why = "eth0 has no carrier";
+  HealthMonitor deaf(io_, nullptr, [&](const std::string&, auto) { return why; });
+  config_.pools[0].checks = {check("mysql", http_)};
+  config_.pools[0].checks[0].kind = CheckKind::mysql;
+  config_.pools[0].checks[0].timeout = 20ms;
+  deaf.apply(config_);
+  const auto now = [&] { return *deaf.status("portals", "portal-1"); };
+  const auto run_until = [&](auto condition) {
+    const auto limit = std::chrono::steady_clock::now() + 10s;
+    while (!condition() && std::chrono::steady_clock::now() < limit) run(5ms);
+    return condition();
+  };
+  EXPECT_TRUE(run_until([&] { return http_->connections() >= 3; })) << "each begins anew";
+  EXPECT_EQ(now().state, HealthState::unknown);
+  EXPECT_EQ(now().checks[0].last_reason, "cannot probe: eth0 has no carrier");
+  why.clear();
+  EXPECT_TRUE(run_until([&] { return now().state == HealthState::down; }));
+  EXPECT_EQ(now().reason, "mysql: connected, but no greeting within 20 ms");
+  EXPECT_GT(now().hearing.silent_ns, 0);
+  deaf.stop();
+}
+
+TEST_F(Monitor, WhereCarrierIsBackSilenceCountsFromTheFirstAnswerOn) {
+  const SilentListener listener(io_);
+  run(50ms);
+  const auto back_since = std::chrono::steady_clock::now();
+  int asked = 0;
+  HealthMonitor monitor(io_, nullptr, [&](const std::string&, auto since) {
+    ++asked;
+    return since < back_since ? "eth0 has no carrier" : "";
+  });
+  const CheckConfig answered = config_.pools[0].checks[1];
+  config_.pools[0].checks.pop_back();
+  config_.pools[0].checks[0].port = listener.port();
+  config_.pools[0].checks[0].timeout = 20ms;
+  monitor.apply(config_);
+  const auto now = [&] { return *monitor.status("portals", "portal-1"); };
+  const auto limit = std::chrono::steady_clock::now() + 9s;  // kSettling is a second more
+  while (asked < 8 && std::chrono::steady_clock::now() < limit) run(5ms);
+  EXPECT_EQ(now().state, HealthState::unknown);
+  EXPECT_EQ(now().checks[0].last_reason, "cannot probe: eth0 has no carrier until a moment ago");
+  config_.pools[0].checks.push_back(answered);
+  monitor.apply(config_);
+  while (now().state != HealthState::down && std::chrono::steady_clock::now() < limit) run(5ms);
+  EXPECT_EQ(now().reason, "http: no answer within 20 ms");
+  monitor.stop();
+}
+
 TEST_F(Monitor, AnUnchangedCheckKeepsItsStateOverAReload) {
   monitor_.apply(config_);
   expect_eventually(HealthState::up);

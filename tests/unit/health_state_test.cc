@@ -78,6 +78,7 @@ TEST(Hearing, RemembersARowOfAnswersAndTheSilenceThatTookACheckDown) {
     ProbeOutcome outcome;
     CheckState before, after;
     Hearing heard;  // of the probe that began at 10, 20, ...
+    bool unanswered = is_silence(outcome);
   };
   const Probed probes[] = {
       {kGood, up, up, {10, 10, 0}},
@@ -90,12 +91,13 @@ TEST(Hearing, RemembersARowOfAnswersAndTheSilenceThatTookACheckDown) {
       {ProbeOutcome::refused, recovering, down, {70, 80, 0}},  // now the target itself says so
       {ProbeOutcome::timeout, down, down, {0, 0, 90}},
       {ProbeOutcome::failure, down, down, {100, 100, 0}},
-      {kGood, recovering, up, {100, 110, 0}},
+      {ProbeOutcome::failure, down, down, {0, 0, 110}, /*unanswered=*/true},  // connected, and then nothing
+      {kGood, recovering, up, {120, 120, 0}},
   };
   Hearing hearing;
   int64_t began_ns = 0;
   for (const Probed& step : probes) {
-    hearing.note(step.outcome, step.before, step.after, began_ns += 10);
+    hearing.note(step.outcome, step.unanswered, step.before, step.after, began_ns += 10);
     EXPECT_EQ(hearing, step.heard) << "at " << began_ns;
   }
 }

@@ -26,12 +26,13 @@ class OwnSideTest : public ::testing::Test {
   const Clock::time_point start_ = Clock::now();
   Config config_;
   uint64_t version_ = 1;
-  size_t questions_ = 0;
+  size_t questions_ = 0, looks_ = 0;
   std::map<Address, int> devices_ = {{kNear, 2}, {kNear6, 2}, {kFar, 3}};
   std::map<int, std::string> names_ = {{2, "eth0"}, {3, "wan"}};
   std::map<int, Clock::time_point> up_ = {{2, start_}, {3, start_}};
   OwnSide own_side_{
-      {.version = [this] { return version_; },
+      {.look = [this] { ++looks_; },
+       .version = [this] { return version_; },
        .device_to = [this](const Address& to) -> std::optional<int> {
          ++questions_;
          return devices_.contains(to) ? std::optional(devices_.at(to)) : std::nullopt;
@@ -107,6 +108,7 @@ TEST_F(OwnSideTest, AsksForWaysOnlyWhenTheyMayHaveChanged) {
   const size_t asked = questions_;
   for (int i = 0; i < 100; ++i) why(start_);
   EXPECT_EQ(questions_, asked);
+  EXPECT_GT(looks_, 0u);
   devices_[kFar] = 2;
   up_.erase(2);
   EXPECT_EQ(why(start_), "") << "the kernel has not told";
