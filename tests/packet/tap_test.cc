@@ -47,11 +47,13 @@ class TapTest : public testing::Test {
     rte_mbuf* first = nullptr;
     for (uint32_t i = 0; i < count; ++i) {
       rte_mbuf* const m = rte_pktmbuf_alloc(packet_pool());
-      std::memset(rte_pktmbuf_append(m, 60 / count + 1), 0x55, 60 / count + 1);
-      if (first == nullptr)
+      const auto size = static_cast<uint16_t>(60 / count + 1);
+      std::memset(rte_pktmbuf_append(m, size), 0x55, size);
+      if (first == nullptr) {
         first = m;
-      else
+      } else {
         EXPECT_EQ(rte_pktmbuf_chain(first, m), 0);
+      }
     }
     return first;
   }
@@ -67,7 +69,9 @@ TEST_F(TapTest, FramesThatNoBufferHoldsAreCounted) {
   EXPECT_EQ(done.count, 2u);
   EXPECT_EQ(done.too_large, 1u);
   EXPECT_FALSE(done.lacks_buffers);
-  if (done.count == 2) EXPECT_EQ(packets[1]->pkt_len, 300u);
+  if (done.count == 2) {
+    EXPECT_EQ(packets[1]->pkt_len, 300u);
+  }
   rte_pktmbuf_free_bulk(packets, done.count);
 }
 
