@@ -15,10 +15,6 @@ int family_number(Family family) {
   return static_cast<int>(family);
 }
 
-Prefix host_prefix(const Address& address) {
-  return {address, static_cast<uint8_t>(address.is_v4() ? 32 : 128)};
-}
-
 bool overlap(const Prefix& a, const Prefix& b) {
   return a.address.family() == b.address.family() && (a.contains(b.address) || b.contains(a.address));
 }

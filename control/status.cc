@@ -86,7 +86,8 @@ json dataplane_json(const StatusView& view) {
           {"version", to_printable(name_of(header.version))},
           {"started_ms", header.start_realtime_ns / 1'000'000},
           {"epoch", std::to_string(header.epoch)},
-          {"take_over", take_over_json(feedback.take_over)},
+          // Written once, before the new dataplane runs: no reading of it is in between.
+          {"take_over", take_over_json(view.watch.feedback().take_over)},
           {"workers", workers_json(view)},
           {"nat_ports_used", nat.used},
           {"nat_ports_total", nat.total},
