@@ -192,6 +192,21 @@ void check_nat_addresses(ConfigReader& reader, const Config& config, const Addre
   }
 }
 
+// A check of an address of the balancer's own would ask the balancer.
+void check_targets(ConfigReader& reader, const PoolConfig& pool, const BackendConfig& backend,
+                   const AddressUses& vips, const AddressUses& nats) {
+  const auto refuse = [&](const Address& address, const std::string& path) {
+    if (!vips.contains(address) && !nats.contains(address)) return;
+    reader.error(reader.mark(backend_path(pool, backend) + path),
+                 fmt::format("backend `{}` is checked at {}, an address of the balancer itself; name the "
+                             "address of the server that the backend needs",
+                             backend.name, to_string(address)));
+  };
+  if (backend.check_address) refuse(*backend.check_address, "/check_address");
+  for (const auto& [name, endpoint] : backend.check_addresses)
+    refuse(endpoint.address, "/check_addresses/" + name);
+}
+
 void check_addresses(ConfigReader& reader, const Config& config) {
   AddressUses vips, nats;
   for (const ServiceConfig& service : config.services) {
@@ -201,6 +216,7 @@ void check_addresses(ConfigReader& reader, const Config& config) {
   for (const PoolConfig& pool : config.pools) {
     AddressUses backends;
     for (const BackendConfig& backend : pool.backends) {
+      check_targets(reader, pool, backend, vips, nats);
       for (const auto& address : {backend.v4, backend.v6}) {
         if (!address) continue;
         const Mark mark =
