@@ -98,6 +98,17 @@ json_is() {
   jq -e "$1" <<<"$input" >/dev/null || { echo "not so: $1"; echo "$input"; return 1; }
 }
 
+# wrong_packets CAPTURE: the first with a wrong checksum or malformed up to TCP. A checksum of 0xffff is as right as 0, but
+# tshark calls it bad; and what TCP carries is data, since tshark goes by port numbers, the client's too.
+wrong_packets() {
+  local found
+  if ! found=$(tshark -nr "$1" -d tcp.port==1-65535,data -o tcp.check_checksum:TRUE -o ip.check_checksum:TRUE \
+    -Y '(tcp.checksum.status == "Bad" && tcp.checksum != 0xffff) || ip.checksum.status == "Bad" || _ws.malformed' 2>&1); then
+    echo "tshark fails: $found"
+  fi
+  grep -v '^Running as user' <<<"$found" | head -3
+}
+
 pid_of() { cat "$STATE/supervised/$1.pid"; }
 
 # All of COUNT connections succeeded, and each of two portals had 45 to 55 % of them (from `client.py short`).

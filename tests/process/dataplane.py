@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import rig  # noqa: E402
 from rig import AF_PACKET, DATAPLANE, PORTICO, SOURCE, Setting, feedback, table, telemetry, wait_for  # noqa: E402
 
+REFUSED = 4  # exit status of a dataplane that cannot start; its unit then waits before the next try
 IN_MEMORY = "port net_null0\nport net_null1\nnext-hop 198.18.0.1 02:00:00:00:00:01 02:00:00:00:00:02 0\n" \
             "route 0.0.0.0/0 0\npool portals\nbackend portal-1 portals 198.18.0.1 0\n" \
             "service web portals nat\nlisten web 198.18.0.10 80\nnat 198.18.0.20 20000 60000\n"
@@ -128,21 +129,21 @@ class Start(DataplaneTest):
         version = subprocess.run([DATAPLANE, "--version"], capture_output=True, text=True)
         self.assertIn("table ABI", version.stdout)
         wrong = subprocess.run([DATAPLANE, "--bogus"], capture_output=True, text=True)
-        self.assertEqual(wrong.returncode, 1)
+        self.assertEqual(wrong.returncode, REFUSED)
 
 
 class Refuses(DataplaneTest):
     def refused(self, lines, *texts):
         self.set.publisher.publish(lines)
         dataplane = self.set.start()
-        self.assertEqual(dataplane.ends(), 1)
+        self.assertEqual(dataplane.ends(), REFUSED)
         for text in texts:
             self.assertIn(text, dataplane.messages())
 
     def test_a_second_instance_on_the_same_run_directory(self):
         first = self.running(IN_MEMORY)
         second = self.set.start()
-        self.assertEqual(second.ends(), 1)
+        self.assertEqual(second.ends(), REFUSED)
         self.assertIn("second instance on the same run directory", second.messages())
         self.assertIsNone(first.process.poll())
 
@@ -165,7 +166,7 @@ class Refuses(DataplaneTest):
         file = Path(self.set.run_dir) / "file"
         file.write_text("")
         dataplane = rig.Dataplane(str(file / "below"))
-        self.assertEqual(dataplane.ends(), 1)
+        self.assertEqual(dataplane.ends(), REFUSED)
         self.assertIn(str(file), dataplane.messages())
         dataplane.log.close()
 
@@ -175,7 +176,7 @@ class Refuses(DataplaneTest):
             file.seek(8)
             file.write(struct.pack("<I", 999))  # TableHeader::abi_version
         dataplane = self.set.start()
-        self.assertEqual(dataplane.ends(), 1)
+        self.assertEqual(dataplane.ends(), REFUSED)
         self.assertIn("must be of one version", dataplane.messages())
 
     def test_no_permission(self):
@@ -183,7 +184,7 @@ class Refuses(DataplaneTest):
         # Root without capabilities, as a container without them is.
         bare = subprocess.run(["capsh", "--drop=all", "--", "-c", f"exec {DATAPLANE} --run-dir {self.set.run_dir}"],
                               capture_output=True, text=True, timeout=rig.PATIENCE_S)
-        self.assertEqual(bare.returncode, 1, bare.stderr)
+        self.assertEqual(bare.returncode, REFUSED, bare.stderr)
         self.assertIn("no permission", bare.stderr)
         self.assertIn("CAP_NET_ADMIN", bare.stderr)
 
