@@ -25,6 +25,9 @@ namespace asio = boost::asio;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kSettling{10};
+// The kernel asks once a second for a neighbour's address: what one backend answers says little of the others
+// until it has asked for theirs again.
+constexpr std::chrono::milliseconds kResolving{1100};
 
 int64_t realtime_ns() {
   using std::chrono::system_clock;
@@ -195,11 +198,16 @@ struct HealthMonitor::Impl : std::enable_shared_from_this<Impl> {
   asio::io_context& io;
   OnChange on_change;
   WhyDeaf why_deaf;
-  std::map<std::string, Clock::time_point> answered;  // by pool: the beginning of the last probe that was
+  // By pool, of probes that were answered: when the first since the way was lost last began, and the last.
+  struct Row {
+    Clock::time_point first, last;
+  };
+  std::map<std::string, Row> answered;
   std::map<std::string, std::map<std::string, Backend, std::less<>>, std::less<>> pools;
 
   static asio::awaitable<void> watch(std::weak_ptr<Impl> owner, std::shared_ptr<Check> check);
   void take_result(Check& check, ProbeResult result, Clock::time_point began);
+  void note_answer(const std::string& pool, Clock::time_point began);
   std::string why_unheard(const std::string& pool, Clock::time_point began);
   std::shared_ptr<Check> start_check(const PlannedCheck& plan, const std::string& pool,
                                      const std::string& backend);
@@ -234,17 +242,26 @@ asio::awaitable<void> HealthMonitor::Impl::watch(std::weak_ptr<Impl> owner, std:
   }
 }
 
+void HealthMonitor::Impl::note_answer(const std::string& pool, Clock::time_point began) {
+  const auto [row, is_new] = answered.try_emplace(pool, Row{began, began});
+  if (is_new) return;
+  if (why_deaf && !why_deaf(pool, row->second.last).empty()) row->second.first = began;
+  row->second.last = std::max(row->second.last, began);
+}
+
 // Why an answer to a probe that began at `began` cannot have been heard; empty: it can. After the way was
-// lost, switches take a while to forward again: until the first answer from the pool, silence counts no
-// sooner than kSettling later.
+// lost, switches take a while to forward again: silence counts kResolving after the first answer from the
+// pool, or kSettling after the way was back.
 std::string HealthMonitor::Impl::why_unheard(const std::string& pool, Clock::time_point began) {
   if (!why_deaf) return "";
   std::string why = why_deaf(pool, began);
   if (!why.empty()) return why;
   why = why_deaf(pool, began - kSettling);
   if (why.empty()) return "";
-  const auto last = answered.find(pool);
-  if (last != answered.end() && why_deaf(pool, last->second).empty()) return "";
+  const auto row = answered.find(pool);
+  if (row != answered.end() && began >= row->second.first + kResolving &&
+      why_deaf(pool, row->second.first).empty())
+    return "";
   return why + " until a moment ago";
 }
 
@@ -257,8 +274,7 @@ void HealthMonitor::Impl::take_result(Check& check, ProbeResult result, Clock::t
       check.prober.cancel();  // a login that hangs would fail the next probes, too
     }
   } else if (result.outcome != ProbeOutcome::inconclusive && check.own_address) {
-    Clock::time_point& last = answered[check.pool];
-    last = std::max(last, began);
+    note_answer(check.pool, began);
   }
   const CheckThresholds thresholds{check.config.fall, check.config.rise};
   const CheckState before = check.progress.state;

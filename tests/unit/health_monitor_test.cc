@@ -240,7 +240,7 @@ TEST_F(Monitor, AHangingLoginSaysNothingToADeafHost) {
   deaf.stop();
 }
 
-TEST_F(Monitor, WhereCarrierIsBackSilenceCountsFromTheFirstAnswerOn) {
+TEST_F(Monitor, WhereCarrierIsBackSilenceCountsSoonAfterTheFirstAnswer) {
   const SilentListener listener(io_);
   run(50ms);
   const auto back_since = std::chrono::steady_clock::now();
