@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <type_traits>
 
 #include "contract/address.h"
@@ -38,6 +39,12 @@ enum class Mode : uint8_t { nat = 1, dsr_l2 = 2, dsr_ipip = 3 };
 // The word of the configuration, the CLI and the API.
 constexpr const char* mode_name(Mode mode) {
   return mode == Mode::nat ? "nat" : mode == Mode::dsr_l2 ? "dsr-l2" : "dsr-ipip";
+}
+// Over which family a tunnel carries packets of family `inner`: the same if it is possible, else the other;
+// nothing: neither is.
+constexpr std::optional<Family> outer_family(Family inner, bool v4_possible, bool v6_possible) {
+  if (v4_possible && (inner == Family::v4 || !v6_possible)) return Family::v4;
+  return v6_possible ? std::optional(Family::v6) : std::nullopt;
 }
 enum class Affinity : uint8_t { connection = 1, client = 2 };
 // What a connection to a backend begins with, to tell it who the client is.

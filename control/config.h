@@ -122,8 +122,8 @@ struct TunnelConfig {
   bool operator==(const TunnelConfig&) const = default;
 };
 
-// Over which family tunnels carry packets of family `inner` to the backend: the same, if the backend has an
-// address of it and the tunnels a source; else the other. Nothing: over neither.
+// Of tunnels to the backend: a family is possible if the backend has an address of it and the tunnels a
+// source.
 std::optional<Family> outer_family(const TunnelConfig& tunnel, const BackendConfig& backend, Family inner);
 
 struct Config {

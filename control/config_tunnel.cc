@@ -93,9 +93,7 @@ void check_reach(ConfigReader& reader, const Config& config, const ServiceConfig
 }  // namespace
 
 std::optional<Family> outer_family(const TunnelConfig& tunnel, const BackendConfig& backend, Family inner) {
-  const bool v4 = backend.v4 && tunnel.v4, v6 = backend.v6 && tunnel.v6;
-  if (v4 && (inner == Family::v4 || !v6)) return Family::v4;
-  return v6 ? std::optional(Family::v6) : std::nullopt;
+  return outer_family(inner, backend.v4 && tunnel.v4, backend.v6 && tunnel.v6);
 }
 
 void read_tunnel(ConfigReader& reader, const YamlNode& node, TunnelConfig& tunnel) {

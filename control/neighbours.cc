@@ -424,7 +424,7 @@ void Neighbours::use_gateways(std::set<std::pair<int, Address>> gateways) {
 
 bool Neighbours::is_lost(const Address& destination) const {
   const auto hop = next_hop(destination);
-  if (!hop) return true;
+  if (!hop || !hop->on_link) return true;
   const auto known = cache_->kernel.neighbours.find({hop->ifindex, hop->neighbour});
   return known == cache_->kernel.neighbours.end() ||
          (known->second.state &
@@ -433,7 +433,7 @@ bool Neighbours::is_lost(const Address& destination) const {
 
 void Neighbours::verify(const Address& destination) {
   const auto hop = next_hop(destination);
-  if (!hop) return;
+  if (!hop || !hop->on_link) return;
   const auto known = cache_->kernel.neighbours.find({hop->ifindex, hop->neighbour});
   if (known == cache_->kernel.neighbours.end()) return probe(hop->neighbour, hop->ifindex);
   if ((known->second.state & (NUD_REACHABLE | NUD_STALE | NUD_DELAY)) == 0) return;

@@ -118,10 +118,10 @@ class Neighbours {
   // Asks the kernel to resolve or confirm `neighbour` on the device `ifindex`. The answer comes as news.
   void probe(const Address& neighbour, int ifindex);
 
-  // Whether the kernel has asked for the neighbour that leads to `destination`, and got no answer; also if
-  // there is no way to it.
+  // False while the kernel believes that `destination`, a neighbour, is there. True of what is behind a
+  // gateway, whose own entry says nothing of it, and of what there is no way to.
   bool is_lost(const Address& destination) const;
-  // Has the kernel confirm that neighbour now, though it believes it to be there; unless it is about to.
+  // Has the kernel confirm such a neighbour now, though it believes it to be there; unless it is about to.
   void verify(const Address& destination);
 
   // The destinations in use: the neighbours that lead to them are resolved now and kept so by tick().

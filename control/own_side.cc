@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/own_side.h"
 
+#include <algorithm>
+
 #include "contract/port_name.h"
 
 namespace portico {
@@ -25,6 +27,7 @@ void OwnSide::follow(const Config& config) {
     for (const auto& backend : pool.backends)
       for (const auto& address : {backend.v4, backend.v6})
         if (address) used.insert(*pools_[pool.name].addresses.insert(*address).first);
+  std::erase_if(answers_, [this](const auto& of) { return !pools_.contains(of.first); });
   std::erase_if(last_ports_, [&](const auto& last) { return !used.contains(last.first); });
   seen_version_ = 0;
 }
@@ -81,6 +84,24 @@ std::string OwnSide::why_deaf(const std::string& pool, Clock::time_point since) 
     if (why.empty()) return "";
   }
   return why;
+}
+
+void OwnSide::note_answer(const std::string& pool, Clock::time_point began) {
+  const auto [answers, is_new] = answers_.try_emplace(pool, Row{began, began});
+  if (is_new) return;
+  if (!why_deaf(pool, answers->second.last).empty()) answers->second.first = began;
+  answers->second.last = std::max(answers->second.last, began);
+}
+
+std::string OwnSide::why_unheard(const std::string& pool, Clock::time_point began) {
+  std::string why = why_deaf(pool, began);
+  if (!why.empty()) return why;
+  why = why_deaf(pool, began - kSettling);
+  if (why.empty()) return "";
+  const auto found = answers_.find(pool);
+  const bool is_heard = found != answers_.end() && began >= found->second.first + kResolving &&
+                        why_deaf(pool, found->second.first).empty();
+  return is_heard ? "" : why + " until a moment ago";
 }
 
 }  // namespace portico

@@ -41,7 +41,24 @@ class OwnSide {
   // Empty if one of them can, or if no way to any of them was ever known.
   std::string why_deaf(const std::string& pool, Clock::time_point since);
 
+  // A probe of the pool that began at `began` was answered.
+  void note_answer(const std::string& pool, Clock::time_point began);
+
+  // Why no answer to a probe that began at `began` can have been heard until now; empty: it can. After the
+  // way was lost, switches take a while to forward again: then that holds from kResolving after the pool's
+  // first answer on, or from kSettling after the way was back.
+  std::string why_unheard(const std::string& pool, Clock::time_point began);
+
+  static constexpr std::chrono::seconds kSettling{10};
+  // The kernel asks once a second for a neighbour's address: what one backend answers says little of the
+  // others until it has asked for theirs again.
+  static constexpr std::chrono::milliseconds kResolving{1100};
+
  private:
+  // Probes that were answered: when the first since the way was lost last began, and the last.
+  struct Row {
+    Clock::time_point first, last;
+  };
   struct Pool {
     std::set<Address> addresses;
     std::set<int> devices;  // that lead to them
@@ -53,6 +70,7 @@ class OwnSide {
 
   Kernel kernel_;
   std::map<std::string, Pool> pools_;
+  std::map<std::string, Row> answers_;  // by pool
   std::set<std::string> ports_, taps_;  // interfaces; the taps are among the ports
   std::map<Address, int> last_ports_;   // the device of a port that last led there
   Clock::time_point looked_{};

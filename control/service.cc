@@ -91,7 +91,9 @@ void Service::Impl::start(const ConfigResult& loaded) {
       .interface_of = [this](int device) { return neighbours->interface_of(device); }});
   health = std::make_unique<HealthMonitor>(
       io, [this](const std::string& pool, const std::string& backend) { on_health_change(pool, backend); },
-      [this](const std::string& pool, auto since) { return own_side->why_deaf(pool, since); });
+      HealthMonitor::Ears{
+          .why_unheard = [this](const std::string& pool, auto at) { return own_side->why_unheard(pool, at); },
+          .note_answer = [this](const std::string& pool, auto at) { own_side->note_answer(pool, at); }});
   // What an earlier control knew.
   recover();
   if (const auto error = operators.load()) storage_warning = *error;

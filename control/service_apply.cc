@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A configuration to the host and to the table.
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <xxhash.h>
 
@@ -147,10 +148,10 @@ void Service::Impl::note_host(const std::vector<std::string>& ports) {
         "see `ip addr`");
   for (const auto& port : ports)
     for (const auto& device : neighbours->other_vlan_devices(port))
-      warnings.push_back(
-          "VLAN device " + device + " on port " + port +
-          " has 802.1ad tags, which the dataplane neither takes nor sends: only the kernel uses "
-          "it; make it with `protocol 802.1Q`");
+      warnings.push_back(fmt::format(
+          "VLAN device {} on port {} has 802.1ad tags, which the dataplane neither takes nor sends: "
+          "only the kernel uses it; make it with `protocol 802.1Q`",
+          device, port));
   for (const auto& text : warnings)
     if (std::find(placement_warnings.begin(), placement_warnings.end(), text) == placement_warnings.end())
       spdlog::warn("{}", text);
@@ -289,8 +290,6 @@ bool Service::Impl::is_gone(const std::string& pool, const std::string& backend)
   bool gone = true;
   for (const auto& address : {b->v4, b->v6}) {
     if (!address) continue;
-    const auto hop = neighbours->next_hop(*address);
-    if (hop && !hop->on_link) continue;
     neighbours->verify(*address);
     gone = gone && neighbours->is_lost(*address);
   }

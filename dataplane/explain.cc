@@ -48,10 +48,10 @@ void predict(const Table& table, const TableService& service, const Tuple<F>& t,
 template <typename F>
 void add_tunnel(const Table& table, const Tuple<F>& t, ExplainAnswer& answer) {
   const TableBackend& b = table.backend(answer.backend);
-  const TunnelFamily family = table.tunnel_family(b, F::kFamily);
-  if (family == TunnelFamily::none) return;
+  const auto family = table.tunnel_family(b, F::kFamily);
+  if (!family) return;
   const uint64_t hash = table.slot_hash(t.client, t.client_port, t.vip, t.vip_port);
-  const bool is_v4 = family == TunnelFamily::v4;
+  const bool is_v4 = family == Family::v4;
   answer.next_hop = is_v4 ? b.next_hop_v4 : b.next_hop_v6;
   answer.tunnel_source = is_v4 ? V4::address(table.tunnel_source<V4>().pick(hash))
                                : V6::address(table.tunnel_source<V6>().pick(hash));

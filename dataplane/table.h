@@ -90,9 +90,6 @@ struct alignas(32) PlainWay {
 };
 static_assert(sizeof(PlainWay<uint32_t>) == 32 && sizeof(PlainWay<std::array<uint64_t, 2>>) == 32);
 
-// The family of the outer header of packets to a backend.
-enum class TunnelFamily : uint8_t { none, v4, v6 };
-
 // An address for NAT with its range of ports (host byte order, inclusive).
 struct TableNat {
   Address address;
@@ -204,12 +201,10 @@ class Table {
       return tunnel_v6_;
     }
   }
-  // Over which family tunnels to a backend go: the packet's own, if the backend has an address of it and the
-  // tunnels a source; else the other one.
-  TunnelFamily tunnel_family(const TableBackend& backend, Family inner) const {
-    const bool v4 = backend.has_v4 && tunnel_v4_.exists(), v6 = backend.has_v6 && tunnel_v6_.exists();
-    if (v4 && (inner == Family::v4 || !v6)) return TunnelFamily::v4;
-    return v6 ? TunnelFamily::v6 : TunnelFamily::none;
+  // Of tunnels to a backend: a family is possible if the backend has an address of it and the tunnels a
+  // source.
+  std::optional<Family> tunnel_family(const TableBackend& backend, Family inner) const {
+    return outer_family(inner, backend.has_v4 && tunnel_v4_.exists(), backend.has_v6 && tunnel_v6_.exists());
   }
   // Grows with every generation that may ask for flows to be reset; changes of neighbours and routes do not.
   // Never 0.

@@ -95,7 +95,6 @@ namespace {
 bool hand_back(WorkerCore& core, Packet& packet) {
   const uint32_t asker = Note::read(packet.mbuf).wanted_by();  // kNobody is none of the workers
   if ((packet.flags & (kSyn | kAck)) != kSyn || asker >= core.config.worker_count) return false;
-  if (asker == core.config.index) return false;
   hand_over(core, packet, asker);
   return true;
 }

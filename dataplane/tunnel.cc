@@ -57,14 +57,9 @@ bool send_inside(WorkerCore& core, Packet& p, const TableBackend& backend, uint6
 template <typename F>
 bool send_through_tunnel(WorkerCore& core, Packet& p, uint16_t backend, uint64_t hash) {
   const TableBackend& b = core.table->backend(backend);
-  switch (core.table->tunnel_family(b, F::kFamily)) {
-    case TunnelFamily::v4:
-      return send_inside<F, V4>(core, p, b, hash);
-    case TunnelFamily::v6:
-      return send_inside<F, V6>(core, p, b, hash);
-    case TunnelFamily::none:
-      break;
-  }
+  const auto outer = core.table->tunnel_family(b, F::kFamily);
+  if (outer == Family::v4) return send_inside<F, V4>(core, p, b, hash);
+  if (outer == Family::v6) return send_inside<F, V6>(core, p, b, hash);
   drop(core, p.mbuf, DropReason::no_backend);
   return false;
 }

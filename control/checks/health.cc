@@ -24,11 +24,6 @@ namespace {
 namespace asio = boost::asio;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::seconds kSettling{10};
-// The kernel asks once a second for a neighbour's address: what one backend answers says little of the others
-// until it has asked for theirs again.
-constexpr std::chrono::milliseconds kResolving{1100};
-
 int64_t realtime_ns() {
   using std::chrono::system_clock;
   return std::chrono::duration_cast<std::chrono::nanoseconds>(system_clock::now().time_since_epoch()).count();
@@ -192,23 +187,16 @@ Clock::duration interval_after_probe(Check& check) {
 }  // namespace
 
 struct HealthMonitor::Impl : std::enable_shared_from_this<Impl> {
-  Impl(asio::io_context& context, OnChange callback, WhyDeaf ask)
-      : io(context), on_change(std::move(callback)), why_deaf(std::move(ask)) {}
+  Impl(asio::io_context& context, OnChange callback, Ears own)
+      : io(context), on_change(std::move(callback)), ears(std::move(own)) {}
 
   asio::io_context& io;
   OnChange on_change;
-  WhyDeaf why_deaf;
-  // By pool, of probes that were answered: when the first since the way was lost last began, and the last.
-  struct Row {
-    Clock::time_point first, last;
-  };
-  std::map<std::string, Row> answered;
+  Ears ears;
   std::map<std::string, std::map<std::string, Backend, std::less<>>, std::less<>> pools;
 
   static asio::awaitable<void> watch(std::weak_ptr<Impl> owner, std::shared_ptr<Check> check);
   void take_result(Check& check, ProbeResult result, Clock::time_point began);
-  void note_answer(const std::string& pool, Clock::time_point began);
-  std::string why_unheard(const std::string& pool, Clock::time_point began);
   std::shared_ptr<Check> start_check(const PlannedCheck& plan, const std::string& pool,
                                      const std::string& backend);
   Backend make_backend(const Config& config, const PoolConfig& pool, const BackendConfig& wanted,
@@ -242,40 +230,17 @@ asio::awaitable<void> HealthMonitor::Impl::watch(std::weak_ptr<Impl> owner, std:
   }
 }
 
-void HealthMonitor::Impl::note_answer(const std::string& pool, Clock::time_point began) {
-  const auto [row, is_new] = answered.try_emplace(pool, Row{began, began});
-  if (is_new) return;
-  if (why_deaf && !why_deaf(pool, row->second.last).empty()) row->second.first = began;
-  row->second.last = std::max(row->second.last, began);
-}
-
-// Why an answer to a probe that began at `began` cannot have been heard; empty: it can. After the way was
-// lost, switches take a while to forward again: silence counts kResolving after the first answer from the
-// pool, or kSettling after the way was back.
-std::string HealthMonitor::Impl::why_unheard(const std::string& pool, Clock::time_point began) {
-  if (!why_deaf) return "";
-  std::string why = why_deaf(pool, began);
-  if (!why.empty()) return why;
-  why = why_deaf(pool, began - kSettling);
-  if (why.empty()) return "";
-  const auto row = answered.find(pool);
-  if (row != answered.end() && began >= row->second.first + kResolving &&
-      why_deaf(pool, row->second.first).empty())
-    return "";
-  return why + " until a moment ago";
-}
-
 // Called from a check's coroutine only, so that on_change never runs within a method of the class. It may
 // itself change everything here: nothing is touched after it.
 void HealthMonitor::Impl::take_result(Check& check, ProbeResult result, Clock::time_point began) {
-  if (result.unanswered) {
-    if (std::string why = why_unheard(check.pool, began); !why.empty()) {
+  if (result.unanswered && ears.why_unheard) {
+    if (const std::string why = ears.why_unheard(check.pool, began); !why.empty()) {
       result = {ProbeOutcome::inconclusive, "cannot probe: " + why, result.latency_us};
       check.prober.cancel();  // a login that hangs would fail the next probes, too
     }
-  } else if (result.outcome != ProbeOutcome::inconclusive && check.own_address) {
-    note_answer(check.pool, began);
   }
+  const bool is_answer = !result.unanswered && result.outcome != ProbeOutcome::inconclusive;
+  if (is_answer && check.own_address && ears.note_answer) ears.note_answer(check.pool, began);
   const CheckThresholds thresholds{check.config.fall, check.config.rise};
   const CheckState before = check.progress.state;
   check.progress = advance(check.progress, result.outcome, thresholds);
@@ -356,8 +321,8 @@ void HealthMonitor::Impl::stop() {
   pools.clear();
 }
 
-HealthMonitor::HealthMonitor(asio::io_context& io, OnChange on_change, WhyDeaf why_deaf)
-    : impl_(std::make_shared<Impl>(io, std::move(on_change), std::move(why_deaf))) {}
+HealthMonitor::HealthMonitor(asio::io_context& io, OnChange on_change, Ears ears)
+    : impl_(std::make_shared<Impl>(io, std::move(on_change), std::move(ears))) {}
 
 HealthMonitor::~HealthMonitor() {
   stop();

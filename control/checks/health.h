@@ -91,12 +91,17 @@ class HealthMonitor {
   // reachability has changed; never from within a method of this class.
   using OnChange = std::function<void(const std::string& pool, const std::string& backend)>;
 
-  // Why nothing that a pool's backends sent since `since` can have been heard by this host; empty: it can.
-  // Asked when a probe was not answered: with a reason its result is `inconclusive`.
-  using WhyDeaf =
-      std::function<std::string(const std::string& pool, std::chrono::steady_clock::time_point since)>;
+  // What this host can hear at all; either may be empty. `began`: the beginning of a probe.
+  struct Ears {
+    // Why no answer to a probe of the pool can have been heard; empty: it can. Asked when there was none:
+    // with a reason the probe's result is `inconclusive`.
+    std::function<std::string(const std::string& pool, std::chrono::steady_clock::time_point began)>
+        why_unheard;
+    // A backend of the pool has answered from its own address.
+    std::function<void(const std::string& pool, std::chrono::steady_clock::time_point began)> note_answer;
+  };
 
-  HealthMonitor(boost::asio::io_context& io, OnChange on_change, WhyDeaf why_deaf = nullptr);
+  HealthMonitor(boost::asio::io_context& io, OnChange on_change, Ears ears = {});
   ~HealthMonitor();  // as stop()
   HealthMonitor(const HealthMonitor&) = delete;
   HealthMonitor& operator=(const HealthMonitor&) = delete;

@@ -61,6 +61,7 @@ struct Connection {
   bool v6;
   uint32_t client;
   uint16_t service_port;
+  uint32_t isn;     // the client's
   Seen at_backend;  // its SYN
 
   Tcp from_client() const { return Tcp(address_of(v6, client), 40000, v6 ? kVip6 : kVip4, service_port); }
@@ -70,12 +71,13 @@ struct Connection {
   }
 };
 
-Connection open(Rig& rig, bool v6, uint32_t client, uint16_t service_port, uint32_t worker = 0) {
-  Connection c{v6, client, service_port, {}};
-  c.at_backend = rig.send_one(c.from_client().flags(kSynFlag).seq(1000), worker);
-  if (service_port == kNat) rig.send_one(c.from_backend().flags(kSynFlag).seq(5000).ack(1001), worker);
+Connection open(Rig& rig, bool v6, uint32_t client, uint16_t service_port, uint32_t worker = 0,
+                uint32_t isn = 1000) {
+  Connection c{v6, client, service_port, isn, {}};
+  c.at_backend = rig.send_one(c.from_client().flags(kSynFlag).seq(isn), worker);
+  if (service_port == kNat) rig.send_one(c.from_backend().flags(kSynFlag).seq(5000).ack(isn + 1), worker);
   rig.advance_ms(1000);  // past a dsr flow's probation
-  rig.send_one(c.from_client().seq(1001).ack(5001), worker);
+  rig.send_one(c.from_client().seq(isn + 1).ack(5001), worker);
   return c;
 }
 
@@ -249,29 +251,38 @@ TEST_F(Restart, AFlowThatIsOverGivesItsPlaceToTheWorkerThatItsClientReaches) {
 
 // Only new flows of the process are left: nobody is asked for them.
 TEST_F(Restart, NobodyIsAskedOnceNoFlowOfBeforeIsLeft) {
-  start(usual_content(), {.workers = 2, .rss_digest = 1});
-  const Connection old = open(rig(), false, 1, kNat, 0), other = open(rig(), true, 2, kDsr, 1);
-  stop();
-  start(usual_content(), {.workers = 2, .rss_digest = 2});
-  const auto handed_over = [this] { return rig().total(&WorkerCounters::handed_over); };
-  const auto end = [this](const Connection& c, uint32_t worker) {
-    rig().send(c.from_client().seq(1001).ack(5001).flags(kRstFlag), worker);
-    rig().sweep_ms(usual_content().settings.timeout_closing_ms + 5000);
-  };
-  // In the place of an old one its client's next one begins where the old one was; it is asked for as well.
-  rig().send(old.from_client().seq(1001).ack(5001).flags(kRstFlag), 1);
-  const Connection next = open(rig(), false, 1, kNat, 1);
-  EXPECT_EQ(rig().worker(0).counters().flows, 1u);
-  end(other, 0);
-  uint64_t passed = handed_over();
-  rig().send_one(next.from_client().seq(1001).ack(5001), 1);
-  EXPECT_EQ(handed_over(), passed + 1);
-  end(next, 1);
-  EXPECT_EQ(rig().total(&WorkerCounters::flows), 0u);
-  passed = handed_over();
-  const Connection after = open(rig(), false, 1, kNat, 1);
-  expect_goes_on(rig(), after, 1);
-  EXPECT_EQ(handed_over(), passed);
+  for (const uint16_t port : {kNat, kDsr}) {
+    SCOPED_TRACE(port);
+    start(usual_content(), {.workers = 2, .rss_digest = 1});
+    const Connection old = open(rig(), false, 1, port, 0), other = open(rig(), true, 2, kDsr, 1);
+    stop();
+    start(usual_content(), {.workers = 2, .rss_digest = 2});
+    const auto handed_over = [this] { return rig().total(&WorkerCounters::handed_over); };
+    const auto reset = [this](const Connection& c, uint32_t worker) {
+      rig().send(c.from_client().seq(c.isn + 1).ack(5001).flags(kRstFlag), worker);
+    };
+    const auto end = [&](const Connection& c, uint32_t worker) {
+      reset(c, worker);
+      rig().sweep_ms(usual_content().settings.timeout_closing_ms + 5000);
+    };
+    // In the place of an old one its client's next one begins where the old one was; it is asked for as well.
+    reset(old, 1);
+    const Connection next = open(rig(), false, 1, port, 1, 9000);
+    EXPECT_EQ(rig().worker(0).counters().flows, 1u);
+    end(other, 0);
+    uint64_t passed = handed_over();
+    rig().send_one(next.from_client().seq(9001).ack(5001), 1);
+    EXPECT_EQ(handed_over(), passed + 1);
+    end(next, 1);
+    EXPECT_EQ(rig().total(&WorkerCounters::flows), 0u);
+    passed = handed_over();
+    const Connection after = open(rig(), false, 1, port, 1);
+    expect_goes_on(rig(), after, 1);
+    EXPECT_EQ(handed_over(), passed);
+    stop();
+    std::filesystem::remove_all(directory_ / "tables");
+    std::filesystem::remove(directory_ / kFlowsFile);
+  }
 }
 
 TEST_F(Restart, ASmallerTableSaysWhatItHasNoRoomFor) {

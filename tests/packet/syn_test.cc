@@ -161,13 +161,18 @@ TEST(Syn, ThatIsRefusedEndsNoFlow) {
   }
 }
 
+// Has a connection take backend 2's only port, then leads to backend 1.
+void take_only_port(Rig& rig, TableContent& content) {
+  open(rig, kNat, 1);
+  aim_at(content, 1);
+  rig.adopt(content);
+}
+
 TEST(Syn, WithoutAPortEndsNoFlow) {
   TableContent content = content_to(2);
   content.nat[0].first_port = content.nat[0].last_port = 2000;
   Rig rig(content);
-  open(rig, kNat, 1);  // has backend 2's only port
-  aim_at(content, 1);
-  rig.adopt(content);
+  take_only_port(rig, content);
   open(rig, kNat);
   set_backend(content, Backend::drained);
   rig.adopt(content);
@@ -182,9 +187,7 @@ TEST(Syn, WithoutAPortLeavesWhatIsOverAsItIs) {
   TableContent content = content_to(2);
   content.nat[0].first_port = content.nat[0].last_port = 2000;
   Rig rig(content);
-  open(rig, kNat, 1);  // has backend 2's only port
-  aim_at(content, 1);
-  rig.adopt(content);
+  take_only_port(rig, content);
   const Seen in = open(rig, kNat);
   rig.send(reply_to(in).flags(kFinFlag).seq(kServerIsn + 1).ack(kIsn + 1));
   rig.send(client(kNat).flags(kFinFlag).seq(kIsn + 1).ack(kServerIsn + 2));
@@ -227,6 +230,18 @@ TEST(NatPorts, OfTheOldestHalfOpenFlowOfTheSameEndpointIsGiven) {
   for (uint16_t port = 2; port <= 16; ++port) open(rig, kNat, port);
   EXPECT_EQ(rig.send_one(client(kNat, 17).flags(kSynFlag)).source_port, half_open.source_port);
   EXPECT_EQ(rig.drops(DropReason::nat_ports_exhausted), 0u);
+}
+
+// No sweep has come by yet.
+TEST(NatPorts, OfAFlowThatHasTimedOutAreGiven) {
+  TableContent content = content_to(1);
+  content.nat[0].first_port = content.nat[0].last_port = 2000;
+  Rig rig(content);
+  const Seen first = open(rig, kNat, 1);
+  EXPECT_TRUE(rig.send_one(client(kNat, 2).flags(kSynFlag)).flags & kRstFlag) << "it is in use";
+  rig.advance_ms(content.services[1].idle_timeout_ms + 1000);
+  EXPECT_EQ(rig.send_one(client(kNat, 2).flags(kSynFlag)).source_port, first.source_port);
+  EXPECT_EQ(rig.total(&WorkerCounters::flows), 1u);
 }
 
 TEST(NatPorts, OfAFlowWhoseClientIsNotThereComeBack) {

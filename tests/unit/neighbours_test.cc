@@ -116,6 +116,19 @@ TEST_F(NeighboursTest, ResolvesAndKeepsWhatIsInUse) {
   }));
 }
 
+TEST_F(NeighboursTest, ANeighbourIsLostWhenTheKernelGetsNoAnswer) {
+  ip("route add 192.0.2.0/24 via 198.18.0.21");
+  kernel_->use({address("198.18.0.21")});
+  ASSERT_TRUE(sees_mac("198.18.0.21", kHostMac));
+  EXPECT_FALSE(kernel_->is_lost(address("198.18.0.21")));
+  EXPECT_TRUE(kernel_->is_lost(address("192.0.2.1"))) << "that its gateway is there says nothing of it";
+  EXPECT_TRUE(kernel_->is_lost(address("203.0.113.1"))) << "no way";
+  host_->run("ip addr del 198.18.0.21/24 dev h0");
+  EXPECT_FALSE(kernel_->is_lost(address("198.18.0.21"))) << "nobody has asked";
+  kernel_->verify(address("198.18.0.21"));
+  EXPECT_TRUE(sees([&] { return kernel_->is_lost(address("198.18.0.21")); }));
+}
+
 TEST_F(NeighboursTest, FollowsAMacThatMoves) {
   ip("neigh replace 198.18.0.21 dev p0 lladdr 02:00:00:00:00:21 nud reachable");
   EXPECT_TRUE(sees_mac("198.18.0.21", kHostMac));

@@ -96,6 +96,31 @@ TEST_F(OwnSideTest, RemembersThePortWhoseRoutesWentWithItsCarrier) {
   EXPECT_EQ(why(start_), "") << "there is carrier: whoever changed the routes wanted it so";
 }
 
+TEST_F(OwnSideTest, SilenceCountsSoonAfterTheFirstAnswerOnceCarrierIsBack) {
+  own_side_.note_forwarding(true, start_ - 1h);
+  up_ = {{2, start_ - 1h}, {3, start_ - 1h}};
+  own_side_.note_answer("portals", start_);
+  EXPECT_EQ(own_side_.why_unheard("portals", start_), "") << "it was never lost";
+  const auto back = start_ + 60s;
+  up_ = {{2, back}, {3, back}};
+  const auto unheard = [&](auto began) { return own_side_.why_unheard("portals", began); };
+  EXPECT_EQ(unheard(back - 1s), "wan has no carrier");
+  EXPECT_EQ(unheard(back + 3s), "wan has no carrier until a moment ago") << "nobody has answered since";
+  own_side_.note_answer("portals", back + 4s);
+  EXPECT_NE(unheard(back + 4s), "") << "the others' addresses may not be known yet";
+  own_side_.note_answer("portals", back + 5s);
+  EXPECT_EQ(unheard(back + 4s + OwnSide::kResolving), "") << "that counts from the first answer on";
+  EXPECT_EQ(own_side_.why_unheard("others", back + 6s), "eth0 has no carrier until a moment ago");
+  EXPECT_EQ(own_side_.why_unheard("others", back + OwnSide::kSettling), "");
+
+  const auto again = back + 6s;
+  up_ = {{2, again}, {3, again}};
+  EXPECT_NE(unheard(again + 2s), "") << "answers of before count no more";
+  own_side_.note_answer("portals", again + 2s);
+  EXPECT_NE(unheard(again + 3s), "");
+  EXPECT_EQ(unheard(again + 2s + OwnSide::kResolving), "");
+}
+
 TEST_F(OwnSideTest, WithoutAnyWayEverNobodyIsSpared) {
   devices_.clear();
   up_.clear();

@@ -163,6 +163,9 @@ TEST_F(KeptLast, ForgetOneThatIsLateAgainAndAgain) {
   note({2}, 400 * kSecond);
   note({}, 401 * kSecond);
   EXPECT_EQ(kept(401 * kSecond), (Ids{1, 2})) << "it was back since";
+  note({2}, 420 * kSecond);
+  note({}, 425 * kSecond);
+  EXPECT_EQ(kept(425 * kSecond), (Ids{1, 2})) << "and late once only";
 }
 
 TEST_F(KeptLast, ContinueOverARestart) {
