@@ -40,10 +40,12 @@ start_lab() {
   CONFIG=$STATE/portico.yaml
 }
 
+control_options=() # more of portico-control's
+
 # start_portico [lab config options]: both processes, supervised; returns when all backends are up.
 start_portico() {
   lab config "$@" >"$CONFIG" || exit 1
-  lab supervise --as control -- portico-control --config "$CONFIG" --run-dir "$RUN"
+  lab supervise --as control -- portico-control --config "$CONFIG" --run-dir "$RUN" "${control_options[@]}"
   lab supervise --as dataplane -- portico-dataplane --run-dir "$RUN"
   wait_for 30 well || { echo "not ok - Portico comes up"; portico status; exit 1; }
 }
