@@ -177,7 +177,7 @@ int agent_ingress(struct __sk_buff* skb) {
       verdict = AGENT_NO_ROOM;
   }
   count(verdict);
-  if (verdict <= AGENT_TAKEN_LAST) return TC_ACT_OK;
+  if (verdict <= AGENT_TAKEN_LAST) return TC_ACT_UNSPEC;
   if (verdict != AGENT_PASSED_ON) return TC_ACT_SHOT;
   return (int)bpf_redirect(hop.ifindex, 0);
 }
@@ -187,11 +187,11 @@ int agent_egress(struct __sk_buff* skb) {
   struct agent_address source;
   const struct tcphdr* tcp = parse_syn_ack(skb, &source);
   const __u16 most = skb->protocol == bpf_htons(ETH_P_IP) ? settings.mss_v4 : settings.mss_v6;
-  if (!tcp || most == 0 || !bpf_map_lookup_elem(&vips, &source)) return TC_ACT_OK;
+  if (!tcp || most == 0 || !bpf_map_lookup_elem(&vips, &source)) return TC_ACT_UNSPEC;
   const __u32 offset = (__u32)((void*)tcp - (void*)(long)skb->data);
   const __u32 options = tcp->doff * 4 - sizeof *tcp;
   if (clamp_mss(skb, offset, options, most)) count(AGENT_MSS_CLAMPED);
-  return TC_ACT_OK;
+  return TC_ACT_UNSPEC;
 }
 
 char agent_license[] SEC("license") = "GPL";

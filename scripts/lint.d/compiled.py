@@ -3,7 +3,7 @@
 """The rules that need a compiler, run side by side on all cores, each file with the flags the build uses for it.
 
   compiled.py headers            every header compiles alone
-  compiled.py tidy default       clang-tidy on contract/, dataplane/, control/, without its static analyzer
+  compiled.py tidy default       clang-tidy on agent/, contract/, dataplane/, control/, without its static analyzer
   compiled.py tidy all           ... with it, and on tests/ and bench/, too
   compiled.py tidy changed       ... only on what differs from main, or includes a header that does
 
@@ -21,7 +21,7 @@ import sys
 
 BUILD = 'build'
 CACHE = os.path.join(BUILD, 'lint-cache')
-PRODUCT = ('contract/', 'dataplane/', 'control/')
+PRODUCT = ('agent/', 'contract/', 'dataplane/', 'control/')
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 SEEN_LINE = re.compile(r'^(.*?:\d+):\d+: (?:fatal )?(?:error|warning): (.*)$')
 

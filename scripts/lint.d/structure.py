@@ -20,6 +20,7 @@ STD_HEADER = re.compile(r'^[a-z_0-9]+$')  # <vector>, <cstdint>
 LIBC_HEADER = re.compile(r'^((sys|netinet|arpa|net|linux)/[a-z_0-9/]+|fcntl|unistd|errno|poll|dirent|signal|sched|time|'
                          r'pthread|endian|byteswap|immintrin|x86intrin|emmintrin)\.h$')
 DPDK_HEADER = re.compile(r'^(rte_|ethdev_|bus_)')
+AGENT_FROM_CONTROL = ('control/config_reader.h', 'control/host.h', 'control/netlink.h', 'control/printable.h')
 # Folder: (which quoted includes it may have, which angled ones it may have, the rule in words).
 RULES = {
     'contract': (
@@ -34,6 +35,10 @@ RULES = {
         lambda name: not name.startswith(('dataplane/', 'tests/', 'bench/')),
         lambda name: not DPDK_HEADER.match(name),
         'control/ uses contract/ and its libraries, never dataplane/ or DPDK'),
+    'agent': (
+        lambda name: name.startswith(('agent/', 'bpf/', 'contract/')) or name in AGENT_FROM_CONTROL,
+        lambda name: not re.match(r'^(rte_|ethdev_|bus_|boost/)', name),
+        'agent/ uses bpf/, contract/, and of control/ what reads YAML and speaks netlink, never DPDK'),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')
 

@@ -114,9 +114,9 @@ class AgentTest : public testing::Test {
     const Outcome tc = run(tc_object_->ingress_fd(), frame);
     EXPECT_EQ(counted(*tc_object_, counter), tc_before + 1) << what << ", tc";
     EXPECT_EQ(tc.frame, xdp.frame) << what << ": XDP and tc differ";
-    EXPECT_EQ(tc.action, xdp.action == XDP_PASS ? TC_ACT_OK
-                         : xdp.action == XDP_TX ? TC_ACT_REDIRECT
-                                                : TC_ACT_SHOT)
+    EXPECT_EQ(static_cast<int>(tc.action), xdp.action == XDP_PASS ? TC_ACT_UNSPEC
+                                           : xdp.action == XDP_TX ? TC_ACT_REDIRECT
+                                                                  : TC_ACT_SHOT)
         << what;
     return xdp;
   }
