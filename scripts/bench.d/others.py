@@ -40,6 +40,31 @@ def packet_path_case(settings):
         return [Measured.of(row) for row in json.loads(rows.read_text())]
 
 
+# Google Benchmark's programs, and which of their benchmarks a quick run takes.
+MICRO = {"parse": ".*", "flow-table": "V4.*flows:(1000|64000)/", "maglev": "slots:65537/", "publish-adopt": "_one_pool"}
+
+
+def micro_case(settings):
+    rows = {}
+    for name, quick in MICRO.items():
+        program = BUILD / "bench" / f"bench-{name}"
+        words = [f"--benchmark_repetitions={settings.pairs}", "--benchmark_min_time=0.05", "--benchmark_format=json",
+                 f"--benchmark_filter={quick if settings.quick else '.*'}"]
+        say(f"{program.name}")
+        output = run("taskset", "-c", BALANCER_CPU, program, *words, timeout=1800)
+        for each in json.loads(output)["benchmarks"]:
+            if each.get("error_occurred"):
+                raise Failed(f"{each['name']}: {each['error_message']}")
+            if each["run_type"] != "iteration":
+                continue
+            cycles = each.get("cycles")
+            unit = "cycles" if cycles is not None else each["time_unit"]
+            key = f"{name}/{each['run_name'].removesuffix('/manual_time')}"
+            row = rows.setdefault(key, Row(key, {}, unit, []))
+            row.samples.append(cycles if cycles is not None else each["real_time"])
+    return list(rows.values())
+
+
 def failover_case(settings):
     trials = 2 if settings.quick else max(5 * settings.pairs, 25)
     with tempfile.TemporaryDirectory() as directory:
