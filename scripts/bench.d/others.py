@@ -61,7 +61,7 @@ def micro_case(settings):
             unit = "cycles" if cycles is not None else each["time_unit"]
             key = f"{name}/{each['run_name'].removesuffix('/manual_time')}"
             row = rows.setdefault(key, Row(key, {}, unit, []))
-            row.samples.append(cycles if cycles is not None else each["real_time"])
+            row.samples.append(cycles if cycles is not None else each["cpu_time"])
     return list(rows.values())
 
 
