@@ -20,13 +20,14 @@ void prefetch_flow(WorkerCore& core, Packet& packet) {
   packet.index->prefetch(packet.hash);
 }
 
-// A reply to a NAT address is for the worker that owns its port.
+// A reply to a NAT address is for the worker that owns its port. Where a hash says which, it has come here
+// because of that: else its flow is not found (nat.cc).
 template <typename F>
 void classify_reply(WorkerCore& core, Packet& packet, uint16_t nat) {
   const uint16_t port = ntohs(tcp_destination_port(packet.l4));
-  const uint32_t owner = port_owner(core.table->nat()[nat], port, core.config.worker_count);
-  if (owner == core.config.worker_count) return to_kernel_or_drop(core, packet, DropReason::not_ours);
-  if (owner != core.config.index) return hand_over(core, packet, owner);
+  const uint32_t owner = port_owner(core.table->nat()[nat], port, core.port_sharers<F>());
+  if (owner == core.port_sharers<F>()) return to_kernel_or_drop(core, packet, DropReason::not_ours);
+  if (core.port_sharers<F>() > 1 && owner != core.config.index) return hand_over(core, packet, owner);
   if (core.set<F>().nat.load(std::memory_order_acquire) == nullptr) {
     packet.path = Path::done;
     return drop(core, packet.mbuf, DropReason::unknown_reply);
@@ -92,8 +93,8 @@ class PlainView {
         local_addresses_(core.table->local_addresses()),
         nat_addresses_(core.table->nat().data()),
         hash_(core.flow_key),
-        worker_(core.config.index),
-        worker_count_(core.config.worker_count) {
+        sharer_count_(core.port_sharers<F>()),
+        sharer_(sharer_count_ == 1 ? 0 : core.config.index) {
     if (const auto* const dsr = core.set<F>().dsr.load(std::memory_order_acquire)) dsr_ = &dsr->index();
     if (const auto* const nat = core.set<F>().nat.load(std::memory_order_acquire)) nat_ = &nat->index();
   }
@@ -125,7 +126,7 @@ class PlainView {
   bool is_own_reply(const typename F::Ip& destination, uint16_t port) const {
     const uint16_t local = locals_.find({destination, 0});
     if (local == kNone || nat_ == nullptr || !local_addresses_[local].is_nat) return false;
-    return port_owner(nat_addresses_[local_addresses_[local].nat], ntohs(port), worker_count_) == worker_;
+    return port_owner(nat_addresses_[local_addresses_[local].nat], ntohs(port), sharer_count_) == sharer_;
   }
 
   const typename AddressMap<typename F::Ip>::Reader listeners_, locals_;
@@ -133,7 +134,7 @@ class PlainView {
   const LocalAddress* const local_addresses_;
   const TableNat* const nat_addresses_;
   const typename F::Hasher hash_;
-  const uint32_t worker_, worker_count_;
+  const uint32_t sharer_count_, sharer_;
   const FlowIndex* dsr_ = nullptr;
   const FlowIndex* nat_ = nullptr;
 };

@@ -89,6 +89,12 @@ struct WorkerCore {
     return const_cast<WorkerCore*>(this)->set<F>();
   }
 
+  // How many workers share each NAT port range out by number; 1: none do, since a hash says whose a port is.
+  template <typename F>
+  uint32_t port_sharers() const {
+    return config.spreads != nullptr && config.spreads->of<F>() != nullptr ? 1 : config.worker_count;
+  }
+
   const WorkerConfig config;
   const Clock clock;
   // Flows of before a restart that other workers may have, or may ask this one for; null: none, or none left.

@@ -17,6 +17,8 @@
 #include <string_view>
 #include <vector>
 
+#include "dataplane/ethtool_block.h"
+
 namespace portico {
 namespace {
 
@@ -30,24 +32,6 @@ int64_t number_in(const std::filesystem::path& path, int64_t otherwise) {
 // The kernel's names of the features by which a NIC takes out tags of 802.1Q and of 802.1ad. `ethtool -k`
 // calls the first one rx-vlan-offload.
 constexpr std::array<std::string_view, 2> kTakesTags = {"rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"};
-
-// A structure of <linux/ethtool.h> that ends in an array whose length is known at run time only.
-template <typename Head>
-class EthtoolBlock {
- public:
-  EthtoolBlock(uint32_t command, size_t tail_bytes) : words_((sizeof(Head) + tail_bytes + 7) / 8) {
-    head()->cmd = command;
-  }
-  Head* head() { return reinterpret_cast<Head*>(words_.data()); }
-  bool exchange(const std::string& interface) {
-    ifreq ask{};
-    ask.ifr_data = reinterpret_cast<char*>(words_.data());
-    return interface_ioctl(SIOCETHTOOL, interface, ask);
-  }
-
- private:
-  std::vector<uint64_t> words_;
-};
 
 // The features' names in the order of their bits; empty if the kernel does not tell.
 std::vector<std::string> feature_names(const std::string& interface) {

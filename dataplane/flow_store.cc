@@ -101,6 +101,7 @@ void FlowStore::start_new() {
   state_->workers = request_.workers;
   state_->flows_per_worker = request_.flows_per_worker;
   for (uint64_t& word : state_->flow_key) word = random_epoch();
+  state_->rss_key = random_rss_key();
   set_text(state_->place, request_.place.string());
   state_->checksum = checksum_of(*state_);
 }
@@ -121,10 +122,18 @@ void FlowStore::look() {
   if (is_same_shape) {
     *state_ = earlier_;
   } else {
-    std::copy(std::begin(earlier_.flow_key), std::end(earlier_.flow_key), state_->flow_key);
-    state_->checksum = checksum_of(*state_);
-    open_earlier();
+    move_from_earlier();
   }
+}
+
+// Into a state of our own, with the secrets of before.
+void FlowStore::move_from_earlier() {
+  found_ = Found::elsewhere;
+  start_new();
+  std::copy(std::begin(earlier_.flow_key), std::end(earlier_.flow_key), state_->flow_key);
+  state_->rss_key = earlier_.rss_key;
+  state_->checksum = checksum_of(*state_);
+  open_earlier();
 }
 
 std::string FlowStore::objection_to(const FlowsState& before) const {
@@ -219,15 +228,16 @@ void FlowStore::open_earlier() {
       std::memcpy(&header, region.data(), sizeof header);
       const FileHeader wanted{kFileMagic, earlier_.id, worker, kind, header.bytes};
       if (std::memcmp(&header, &wanted, sizeof wanted) == 0 && header.bytes <= size - kEntriesOffset)
-        earlier_files_.push_back({FlowKind{kind}, std::move(region), header.bytes});
+        earlier_files_.push_back({FlowKind{kind}, worker, std::move(region), header.bytes});
     }
   }
 }
 
-std::vector<std::span<const std::byte>> FlowStore::earlier(FlowKind kind) const {
-  std::vector<std::span<const std::byte>> found;
+std::vector<FlowStore::EarlierEntries> FlowStore::earlier(FlowKind kind) const {
+  std::vector<EarlierEntries> found;
   for (const Earlier& earlier : earlier_files_)
-    if (earlier.kind == kind) found.emplace_back(earlier.region.data() + kEntriesOffset, earlier.bytes);
+    if (earlier.kind == kind)
+      found.push_back({earlier.worker, {earlier.region.data() + kEntriesOffset, earlier.bytes}});
   return found;
 }
 
@@ -266,13 +276,9 @@ void FlowStore::note_alive(uint64_t now_ns, uint32_t tick) {
 }
 
 void FlowStore::note_rss(uint64_t digest) {
+  if (found_ == Found::in_place && earlier_.rss_digest != digest) move_from_earlier();
   state_->rss_digest = digest;
   write_mutable(&state_->rss_digest, sizeof state_->rss_digest);
-}
-
-bool FlowStore::are_flows_elsewhere() const {
-  return found_ == Found::elsewhere ||
-         (found_ == Found::in_place && earlier_.rss_digest != state_->rss_digest);
 }
 
 // Until settle() the file is still the one of the process before.

@@ -18,6 +18,7 @@
 #include "contract/run_dir.h"
 #include "dataplane/clock.h"
 #include "dataplane/memory.h"
+#include "dataplane/reply_spread.h"
 
 namespace portico {
 
@@ -40,7 +41,7 @@ struct FlowStoreRequest {
 // The contents of the file `flows`. Fixed-width fields in host byte order.
 struct FlowsState {
   static constexpr uint64_t kMagic = 0x73776f6c66747270;  // "prtflows"
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = 2;
 
   uint64_t magic;
   uint32_t version;
@@ -51,6 +52,7 @@ struct FlowsState {
   uint32_t workers;
   uint32_t flows_per_worker;
   uint64_t flow_key[2];  // secret of the index's hash
+  RssKey rss_key;        // for ports that take one: NAT flows' ports were chosen by it
   char place[kTextSize];
   uint64_t checksum;  // XXH3-64 of all above
   // Below: mutable, main thread.
@@ -61,7 +63,7 @@ struct FlowsState {
   uint64_t backends[2][kMaxBackends];
 };
 static_assert(std::is_trivially_copyable_v<FlowsState>);
-static_assert(offsetof(FlowsState, checksum) == 96 + kTextSize);
+static_assert(offsetof(FlowsState, checksum) == 96 + kRssKeyBytes + kTextSize);
 
 // Not thread-safe: the main thread's, except where it says so.
 class FlowStore {
@@ -76,7 +78,7 @@ class FlowStore {
   enum class Found {
     nothing,   // or nothing that can be used: see note()
     in_place,  // the same shape: map() gives the entries of before
-    elsewhere  // another shape: the entries have to be moved, from earlier()
+    elsewhere  // another shape, or NICs spread otherwise: the entries have to be moved, from earlier()
   };
   Found found() const { return found_; }
   // Why it starts empty although something is there; empty: no reason to tell.
@@ -84,6 +86,8 @@ class FlowStore {
 
   // Secret of the index's hash: that of before, or a new one.
   HashKey flow_key() const { return {{state_->flow_key[0], state_->flow_key[1]}}; }
+  // That for the ports' RSS: as well.
+  const RssKey& rss_key() const { return state_->rss_key; }
   // What to add to a clock's tick of `tsc` so that entries' ages go on; both are of the same moment.
   uint32_t tick_offset(const Clock& clock, uint64_t tsc, uint64_t now_ns) const;
   // CLOCK_MONOTONIC of the process before's last sign of life; 0: there is nothing of it.
@@ -100,8 +104,13 @@ class FlowStore {
   };
   Mapping map(FlowKind kind, uint32_t worker, size_t bytes, int numa_node);
 
-  // With found() elsewhere: the entries of before, a span per file. Valid until the next map() or settle().
-  std::vector<std::span<const std::byte>> earlier(FlowKind kind) const;
+  // With found() elsewhere: the entries of before, by worker. Valid until the next map() or settle().
+  struct EarlierEntries {
+    uint32_t worker;
+    std::span<const std::byte> entries;
+  };
+  std::vector<EarlierEntries> earlier(FlowKind kind) const;
+  uint32_t earlier_workers() const { return earlier_.workers; }
 
   // Before workers get a table: which backends its ids mean.
   void note_backends(const Table& table);
@@ -111,14 +120,14 @@ class FlowStore {
   // Once all flows of before are taken up: from now on the new files count, and the others go.
   void settle();
 
-  // What the ports' RSS keys and queues come to, in one number.
+  // What the ports' RSS keys and queues come to, in one number. Before any map(): with another one than
+  // before NAT ports have other owners, and clients' packets reach other workers.
   void note_rss(uint64_t digest);
-  // Whether clients' packets may reach another worker than before.
-  bool are_flows_elsewhere() const;
 
  private:
   struct Earlier {
     FlowKind kind;
+    uint32_t worker;
     Region region;
     size_t bytes;  // of entries
   };
@@ -131,6 +140,7 @@ class FlowStore {
   std::filesystem::path file_path() const { return request_.run_dir / kFlowsFile; }
   std::string objection_to(const FlowsState& before) const;
   void start_new();
+  void move_from_earlier();
   std::filesystem::path file_of(const std::filesystem::path& place, uint64_t id, FlowKind kind,
                                 uint32_t worker) const;
   void remove_others() const;

@@ -143,7 +143,7 @@ void send_unchanged(WorkerCore& core, Packet& p, const Embedded<F>& e, Mode mode
 template <typename F>
 void about_nat_side(WorkerCore& core, Packet& p, Embedded<F>& e, uint16_t nat) {
   const uint32_t workers = core.config.worker_count;
-  const uint32_t owner = port_owner(core.table->nat()[nat], ntohs(e.source_port), workers);
+  const uint32_t owner = reply_owner<F>(core, nat, e.destination, e.destination_port, e.source_port);
   if (owner == workers) return to_kernel_or_drop(core, p, DropReason::icmp_unknown_flow);
   if (owner != core.config.index) return hand_over(core, p, owner);
   const auto* const flows = core.set<F>().nat.load(std::memory_order_acquire);

@@ -70,8 +70,38 @@ std::string write_steering_object(const Snapshot& snapshot, const std::string& r
   return path;
 }
 
-void open_ports(const StartPlan& plan, const std::vector<rte_mempool*>& pools, Ports& ports,
-                Steering& steering) {
+// Kernel interfaces have a key, which is not ours to change; so the others get that one. Else that of before,
+// by which NAT flows' ports were chosen.
+RssKey choose_rss_key(const StartPlan& plan, FlowStore* store) {
+  for (const PortPlan& port : plan.ports) {
+    if (port.kind != PortKind::kernel_interface) continue;
+    if (const auto model = rss_of_interface(port.interface)) return model->key;
+  }
+  return store != nullptr ? store->rss_key() : random_rss_key();
+}
+
+// By which NAT ports workers get replies of their flows at once; the log says what it comes to.
+std::shared_ptr<const ReplySpreads> choose_spreads(const std::vector<PortRss>& ports, uint32_t workers) {
+  if (workers == 1) return nullptr;
+  const CommonRss rss = common_rss(ports);
+  const auto spreads = rss.model ? std::make_shared<const ReplySpreads>(*rss.model, workers)
+                                 : std::make_shared<ReplySpreads>();
+  const auto tell = [](const char* family, bool is_spread) {
+    log_info(
+        std::string("NAT replies over ") + family +
+        (is_spread ? " come to their worker by RSS" : " are handed over between workers: no RSS for them"));
+  };
+  tell("IPv4", spreads->v4 != nullptr);
+  tell("IPv6", spreads->v6 != nullptr);
+  for (const std::string& name : rss.others) {
+    if (rss.model)
+      log_info("port " + name + " does not spread as the others do: NAT replies on it are handed over");
+  }
+  return spreads;
+}
+
+void open_ports(const StartPlan& plan, const RssKey& rss_key, const std::vector<rte_mempool*>& pools,
+                Ports& ports, Steering& steering) {
   for (size_t i = 0; i < plan.ports.size(); ++i) {
     const PortPlan& port = plan.ports[i];
     const bool is_steered = port.kind == PortKind::kernel_interface;
@@ -89,7 +119,7 @@ void open_ports(const StartPlan& plan, const std::vector<rte_mempool*>& pools, P
           "port " + port.name +
           " is a veth interface: only its peer can leave VLAN tags in frames, else those of any VLAN "
           "pass for untagged; on the peer's side: `ethtool -K PEER txvlan off tx-vlan-stag-hw-insert off`");
-    ports.open(port, plan.workers, plan.mtus[i], pools);
+    ports.open(port, plan.workers, plan.mtus[i], rss_key, pools);
     if (is_steered) throw_failure(steering.attach(port.interface));
   }
 }
@@ -111,6 +141,7 @@ std::unique_ptr<HostPath> create_host_path(const Ports& ports, uint32_t workers,
 
 std::vector<std::unique_ptr<WorkerThread>> create_workers(const StartPlan& plan, const Ports& ports,
                                                           const std::vector<rte_mempool*>& pools,
+                                                          const std::shared_ptr<const ReplySpreads>& spreads,
                                                           const FlowKeeper& keeper, HandoverRings& rings,
                                                           HostPath* host) {
   std::vector<uint16_t> port_ids;
@@ -124,6 +155,7 @@ std::vector<std::unique_ptr<WorkerThread>> create_workers(const StartPlan& plan,
                         .numa_node = plan.placement.worker_nodes[i],
                         .huge_pages = plan.huge_pages,
                         .kernel_ports = host != nullptr ? host->ports() : 0,
+                        .spreads = spreads,
                         .pool = pools[i]};
     keeper.configure(config);
     workers.push_back(std::make_unique<WorkerThread>(config, static_cast<int>(plan.placement.worker_cpus[i]),
@@ -200,12 +232,14 @@ End run(const Options& options, Upgrade& upgrade, bool& has_started) {
   const std::vector<rte_mempool*> pools = create_pools(plan);
   Ports ports;
   Steering steering;
-  open_ports(plan, pools, ports, steering);
-  HandoverRings rings("handover", plan.placement.worker_nodes);
   FlowKeeper keeper(plan, options);
-  if (keeper.store() != nullptr) keeper.store()->note_rss(ports.rss_digest());
+  open_ports(plan, choose_rss_key(plan, keeper.store()), pools, ports, steering);
+  HandoverRings rings("handover", plan.placement.worker_nodes);
+  const std::vector<PortRss> rss = ports.rss();
+  if (keeper.store() != nullptr) keeper.store()->note_rss(rss_digest(rss));
   const auto host = create_host_path(ports, plan.workers, pools.front());
-  const auto threads = create_workers(plan, ports, pools, keeper, rings, host.get());
+  const auto threads =
+      create_workers(plan, ports, pools, choose_spreads(rss, plan.workers), keeper, rings, host.get());
   std::vector<WorkerThread*> workers;
   workers.reserve(threads.size());
   for (const auto& thread : threads) workers.push_back(thread.get());

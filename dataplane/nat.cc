@@ -144,6 +144,19 @@ void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t referen
   e.vitals.set_state(next_state(before, false, p.flags, e.reset_by_client));
 }
 
+// A reply whose flow is not here: to the worker that a NIC would have given it to, by the hash, if this one
+// has it from a device that does not. False: it is here, or nowhere.
+template <typename F>
+bool hand_over_reply(WorkerCore& core, Packet& p) {
+  if (p.was_handed_over || core.port_sharers<F>() == core.config.worker_count) return false;
+  const LocalAddress* const local = core.table->find_local(destination_of<F>(p.l3));
+  const uint32_t owner =
+      reply_owner<F>(core, local->nat, source_of<F>(p.l3), tcp_source_port(p.l4), tcp_destination_port(p.l4));
+  if (owner >= core.config.worker_count || owner == core.config.index) return false;
+  hand_over(core, p, owner);
+  return true;
+}
+
 // The way back to the client, remembered in the flow while routes stay as they are.
 template <typename F>
 bool send_to_client(WorkerCore& core, NatEntry<F>& e, Packet& p) {
@@ -195,6 +208,7 @@ void forward_nat_out(WorkerCore& core, Packet& p) {
                              tcp_destination_port(p.l4));
   });
   if (reference == 0) {
+    if (hand_over_reply<F>(core, p)) return;
     // A connection of before a restart, or whose flow gave way: the backend shall not hold it for hours.
     if (core.table->is_backend(source_of<F>(p.l3)))
       answer_with_reset(core, p, DropReason::unknown_reply);

@@ -3,35 +3,78 @@
 // half-open flows from oldest to newest.
 #pragma once
 
+#include <algorithm>
 #include <random>
 #include <vector>
 
 #include "contract/limits.h"
 #include "dataplane/endpoint_use.h"
 #include "dataplane/flow_table.h"
+#include "dataplane/reply_spread.h"
 #include "dataplane/table.h"
 
 namespace portico {
 
-// The ports of one NAT address that one worker owns: first + index, and every worker_count-th from there.
-// Ports in host byte order.
-struct PortShare {
-  uint32_t first;  // port
-  uint32_t step;
-  uint32_t count;  // 0: none
+// The ports of one NAT address that one worker has toward a backend endpoint, each of which comes once in
+// `count` turns. Ports in host byte order.
+class PortShare {
+ public:
+  PortShare() = default;
+  // By number: first + index, and every worker_count-th from there, toward all endpoints.
+  PortShare(const TableNat& nat, uint32_t worker, uint32_t worker_count)
+      : first_(nat.first_port + worker), step_(worker_count), last_(nat.last_port) {
+    const uint32_t span = nat.last_port - nat.first_port + 1u;
+    count_ = ports_ = worker_count == 1 ? span : worker < span ? (span - worker - 1) / worker_count + 1 : 0;
+  }
+  // Those whose replies a NIC gives to the worker.
+  template <typename F>
+  PortShare(const TableNat& nat, uint32_t worker, const ReplySpread<F>& spread)
+      : first_(nat.first_port), last_(nat.last_port), port_of_(spread.port_of().data()) {
+    // Those of one value differ in so many low bits only: what is far from the range is left out.
+    const uint32_t bits = spread.coset_bits();
+    const std::vector<uint16_t>& all = spread.neutral();
+    const auto begin = std::partition_point(all.begin(), all.end(),
+                                            [&](uint16_t p) { return p >> bits < nat.first_port >> bits; });
+    const auto end = std::partition_point(begin, all.end(),
+                                          [&](uint16_t p) { return p >> bits <= nat.last_port >> bits; });
+    const auto values = static_cast<uint32_t>(spread.values_of(worker).size());
+    neutral_ = all.data() + (begin - all.begin());
+    neutral_count_ = static_cast<uint32_t>(end - begin);
+    reciprocal_ = (uint64_t{1} << kShift) / neutral_count_ + 1;
+    values_ = spread.values_of(worker).data();
+    count_ = values * neutral_count_;
+    const uint32_t span = nat.last_port - nat.first_port + 1u;
+    ports_ = static_cast<uint32_t>(uint64_t{span} * values / spread.port_of().size());
+  }
 
-  uint16_t port(uint32_t i) const { return static_cast<uint16_t>(first + i * step); }
+  // Whether port() needs to know the endpoint.
+  bool is_spread() const { return neutral_ != nullptr; }
+  // Turns in which each port comes once.
+  uint32_t count() const { return count_; }
+  // How many ports an endpoint has, on average over all endpoints.
+  uint32_t ports() const { return ports_; }
+  // The port of turn i < count(); 0: there is none. `rest`: ReplySpread::rest() of the endpoint.
+  uint16_t port(uint32_t i, uint32_t rest = 0) const {
+    if (neutral_ == nullptr) return static_cast<uint16_t>(first_ + i * step_);
+    const auto value = static_cast<uint32_t>(i * reciprocal_ >> kShift);  // i / neutral_count_
+    const uint16_t port = neutral_[i - value * neutral_count_] ^ port_of_[values_[value] ^ rest];
+    return port >= first_ && port <= last_ ? port : 0;
+  }
+
+ private:
+  // count() is below 2^17 and a divisor at most 2^16, so the quotient comes out exact.
+  static constexpr uint32_t kShift = 40;
+
+  uint32_t first_ = 0, step_ = 1, last_ = 0, count_ = 0, ports_ = 0;
+  uint32_t neutral_count_ = 1;
+  uint64_t reciprocal_ = 0;
+  const uint16_t* neutral_ = nullptr;
+  const uint16_t* values_ = nullptr;
+  const uint16_t* port_of_ = nullptr;
 };
 
-inline PortShare port_share(const TableNat& nat, uint32_t worker, uint32_t worker_count) {
-  const uint32_t span = nat.last_port - nat.first_port + 1u;
-  const uint32_t count = worker_count == 1 ? span
-                         : worker < span   ? (span - worker - 1) / worker_count + 1
-                                           : 0;
-  return {nat.first_port + worker, worker_count, count};
-}
-
-// The worker that owns a port (host byte order) of the range, or worker_count if it is outside.
+// The worker that owns a port (host byte order) of the range where ports are shared out by number, or
+// worker_count if it is outside.
 inline uint32_t port_owner(const TableNat& nat, uint16_t port, uint32_t worker_count) {
   if (port < nat.first_port || port > nat.last_port) return worker_count;
   // A division would cost as much as all the rest.
@@ -73,8 +116,9 @@ class NatFlows : public FlowTable<NatEntry<F>> {
   uint32_t oldest_half_open(uint16_t backend) const { return half_open_[backend].oldest; }
   uint32_t half_open_count(uint16_t backend) const { return half_open_[backend].count; }
 
-  // How many flows of one backend may be half open, and the generation of the table for which that was
-  // computed.
+  // The worker's ports of each NAT address and how many flows of one backend may be half open, and the
+  // generation of the table for which that was computed.
+  PortShare& share(uint16_t nat) { return shares_[nat]; }
   uint32_t half_open_limit() const { return half_open_limit_; }
   uint64_t ports_generation() const { return ports_generation_; }
   void set_half_open_limit(uint32_t limit, uint64_t generation) {
@@ -86,7 +130,7 @@ class NatFlows : public FlowTable<NatEntry<F>> {
   EndpointUse& use() { return use_; }
   const EndpointUse& use() const { return use_; }
 
-  // Where the search for a free port of a NAT address goes on, modulo its ports.
+  // The turn of a NAT address's last port, modulo the count of its share.
   uint32_t& cursor(uint16_t nat) { return cursors_[nat]; }
 
  private:
@@ -98,6 +142,7 @@ class NatFlows : public FlowTable<NatEntry<F>> {
   uint32_t half_open_limit_ = 1;
   uint64_t ports_generation_ = 0;
   std::array<uint32_t, kMaxNatAddresses> cursors_{};
+  std::array<PortShare, kMaxNatAddresses> shares_;
 };
 
 }  // namespace portico

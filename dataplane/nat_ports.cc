@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Source ports toward the backends. A port of a NAT address is unique per backend endpoint, not over all, so
-// every endpoint has them all. The cursor goes round, so that what was used longest ago comes first; a closed
-// flow's port is taken again only when no free one turns up, and then, of those tried, the one silent
+// every endpoint has them all. Where NICs spread replies by a hash that is known, a worker takes ports whose
+// replies reach it (reply_spread.h). The cursor goes round, so that what was used longest ago comes first; a
+// closed flow's port is taken again only when no free one turns up, and then, of those tried, the one silent
 // longest: a backend that closed first keeps the port in TIME_WAIT, for 60 s in Linux.
 #include <algorithm>
 
@@ -31,17 +32,20 @@ uint32_t find_user(const WorkerCore& core, const NatFlows<F>& flows, const NatEn
 template <typename F>
 bool try_address(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint16_t nat, uint32_t most,
                  uint32_t& closed) {
-  const TableNat& range = core.table->nat()[nat];
-  const PortShare share = port_share(range, core.config.index, core.config.worker_count);
+  const PortShare& share = flows.share(nat);
   uint32_t& cursor = flows.cursor(nat);
-  entry.nat = F::from(range.address);
+  entry.nat = F::from(core.table->nat()[nat].address);
+  const uint32_t rest = reply_rest<F>(core, share, entry.backend_address, entry.backend_port, entry.nat);
   const auto rank = [&](uint32_t user) {
     const Vitals& vitals = flows[user].vitals;
     return uint64_t{vitals.probationary()} << 32 | ticks_since(core.now, vitals.seen());
   };
-  for (uint32_t tries = std::min(share.count, most); tries > 0; --tries) {
-    if (++cursor >= share.count) cursor %= share.count;
-    entry.nat_port = htons(share.port(cursor));
+  for (uint32_t turns = share.count(), tries = most; turns > 0 && tries > 0; --turns) {
+    if (++cursor >= share.count()) cursor %= share.count();
+    const uint16_t port = share.port(cursor, rest);
+    if (port == 0) continue;
+    --tries;
+    entry.nat_port = htons(port);
     const uint32_t user = find_user(core, flows, entry);
     if (user == 0) return true;
     if (!is_closed(flows[user].vitals.state()) && !is_expired(core, flows[user])) continue;
@@ -58,8 +62,7 @@ template <typename F>
 bool may_give_port(const WorkerCore& core, const NatEntry<F>& e, const NatEntry<F>& entry) {
   const LocalAddress* const local = core.table->find_local(e.nat);
   if (local == nullptr || !local->is_nat) return false;
-  const TableNat& range = core.table->nat()[local->nat];
-  const bool is_own = port_owner(range, ntohs(e.nat_port), core.config.worker_count) == core.config.index;
+  const bool is_own = reply_owner<F>(core, local->nat, e) == core.config.index;
   const bool is_same = e.backend_address == entry.backend_address && e.backend_port == entry.backend_port;
   return is_own && is_same;
 }
@@ -74,20 +77,23 @@ uint32_t oldest_half_open_of(const WorkerCore& core, const NatFlows<F>& flows, c
   return 0;
 }
 
+// Works out the worker's ports under the table in use, which takes divisions per address: once per table.
+template <typename F>
+void arrange_ports(const WorkerCore& core, NatFlows<F>& flows) {
+  uint32_t ports = 0;
+  for (const uint16_t nat : core.table->nat_of(F::kFamily)) {
+    flows.share(nat) = port_share<F>(core.table->nat()[nat], core.config);
+    ports += flows.share(nat).ports();
+  }
+  flows.set_half_open_limit(std::max(1u, ports / 4), core.table->generation());
+}
+
 // Half-open flows may hold a quarter of the worker's ports: a flood of SYNs leaves the rest to clients that
 // answer.
 template <typename F>
 void limit_half_open(WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
   const uint32_t oldest = flows.oldest_half_open(backend);
-  if (oldest == 0) return;
-  // Counting ports takes a division per address: once per table.
-  if (flows.ports_generation() != core.table->generation()) {
-    uint32_t ports = 0;
-    for (const uint16_t nat : core.table->nat_of(F::kFamily))
-      ports += port_share(core.table->nat()[nat], core.config.index, core.config.worker_count).count;
-    flows.set_half_open_limit(std::max(1u, ports / 4), core.table->generation());
-  }
-  if (flows.half_open_count(backend) < flows.half_open_limit()) return;
+  if (oldest == 0 || flows.half_open_count(backend) < flows.half_open_limit()) return;
   erase_flow(core, flows, oldest);
   bump(core.counters.evictions);
 }
@@ -97,6 +103,7 @@ void limit_half_open(WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
 template <typename F>
 bool take_nat_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry) {
   const auto addresses = core.table->nat_of(F::kFamily);
+  if (flows.ports_generation() != core.table->generation()) arrange_ports(core, flows);
   limit_half_open(core, flows, entry.backend);
   uint32_t closed = 0;
   const uint32_t most = kMaxTries / std::max<uint32_t>(1, static_cast<uint32_t>(addresses.size()));

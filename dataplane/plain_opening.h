@@ -71,7 +71,7 @@ class PlainOpening {
   bool plan_port(const TableService& service, uint16_t backend, uint16_t client_port, uint16_t vip_port,
                  Opening& o, Planned& planned) {
     const auto addresses = table_.nat_of(F::kFamily);
-    if (addresses.empty()) return false;
+    if (addresses.empty() || nat_->ports_generation() != table_.generation()) return false;
     const auto count = static_cast<uint32_t>(addresses.size());
     o.nat_index = addresses[count == 1 ? 0 : ntohs(client_port) % count];
     o.backend_port = service.backend_port != 0 ? htons(service.backend_port) : vip_port;
@@ -83,20 +83,24 @@ class PlainOpening {
 
   // Aims the opening at the port of its address that comes after `ahead` others.
   [[gnu::always_inline]] bool aim(Opening& o, uint16_t backend, uint32_t ahead) {
-    const TableNat& range = table_.nat()[o.nat_index];
-    const PortShare share = port_share(range, core_.config.index, core_.config.worker_count);
-    if (share.count == 0) return false;
+    const PortShare& share = nat_->share(o.nat_index);
+    const uint32_t count = share.count();
+    if (count == 0) return false;
     const uint32_t cursor = nat_->cursor(o.nat_index);
-    const auto turn = [&](uint32_t i) { return i < share.count ? i : i % share.count; };
+    const auto turn = [&](uint32_t i) { return i < count ? i : i % count; };
     o.before = ahead == 0 ? cursor : turn(cursor + ahead);
     o.after = turn(o.before + 1);
-    o.nat = F::from(range.address);
-    o.nat_port = htons(share.port(o.after));
-    o.reply_hash = F::hash(core_.flow_key, ways_[backend].address, o.backend_port, o.nat, o.nat_port);
+    o.nat = F::from(table_.nat()[o.nat_index].address);
+    const auto& backend_address = ways_[backend].address;
+    const uint16_t port =
+        share.port(o.after, reply_rest<F>(core_, share, backend_address, o.backend_port, o.nat));
+    if (port == 0) return false;
+    o.nat_port = htons(port);
+    o.reply_hash = F::hash(core_.flow_key, backend_address, o.backend_port, o.nat, o.nat_port);
     return true;
   }
   // For an opening whose port is not the one in turn, since a SYN before took more than one, or none.
-  [[gnu::noinline]] void aim_anew(Opening& o) { aim(o, o.backend, 0); }
+  [[gnu::noinline]] bool aim_anew(Opening& o) { return aim(o, o.backend, 0); }
 
   bool open_dsr(const Packet& p, uint16_t backend, uint8_t* l3, const uint8_t* l4) {
     const auto& way = ways_[backend];
@@ -130,7 +134,7 @@ class PlainOpening {
 
   bool open_nat(const Packet& p, Opening& o, uint8_t* l3, uint8_t* l4) {
     const uint16_t backend = o.backend;
-    if (nat_->cursor(o.nat_index) != o.before) aim_anew(o);
+    if (nat_->cursor(o.nat_index) != o.before && !aim_anew(o)) return false;
     const auto& way = ways_[backend];
     const auto is_it = [&](const NatEntry<F>& e) { return e.is_client_of(l3, l4); };
     const auto has_port = [&](const NatEntry<F>& e) {

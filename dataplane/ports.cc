@@ -5,7 +5,6 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <array>
@@ -14,6 +13,7 @@
 
 #include "dataplane/device.h"
 #include "dataplane/log.h"
+#include "dataplane/rss.h"
 
 namespace portico {
 namespace {
@@ -52,7 +52,8 @@ uint16_t probe(const PortPlan& plan) {
   return id;
 }
 
-void configure(const PortPlan& plan, uint16_t id, uint32_t queues, const rte_eth_dev_info& info) {
+void configure(const PortPlan& plan, uint16_t id, uint32_t queues, const RssKey& rss_key,
+               const rte_eth_dev_info& info) {
   if (info.max_rx_queues < queues || info.max_tx_queues < queues) {
     fail(plan,
          "it has " + std::to_string(std::min(info.max_rx_queues, info.max_tx_queues)) +
@@ -61,15 +62,17 @@ void configure(const PortPlan& plan, uint16_t id, uint32_t queues, const rte_eth
          "lower `workers`, or give the port more queues (for net_af_packet: `qpairs=" +
              std::to_string(queues) + "`)");
   }
+  const auto count = static_cast<uint16_t>(queues);
+  std::vector<uint8_t> key = device_key(info, rss_key);
   rte_eth_conf conf{};
-  const uint64_t tcp = RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_IPV6_TCP_EX;
-  const uint64_t any = tcp | RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_IPV6;
-  if (queues > 1 && (info.flow_type_rss_offloads & any) != 0) {
-    conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-    conf.rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads & any;
+  if (queues > 1) ask_for_rss(info, key, conf);
+  int error = rte_eth_dev_configure(id, count, count, &conf);
+  if (error != 0 && conf.rx_adv_conf.rss_conf.rss_key != nullptr) {
+    // A driver may have RSS and only a key of its own.
+    conf.rx_adv_conf.rss_conf.rss_key = nullptr;
+    conf.rx_adv_conf.rss_conf.rss_key_len = 0;
+    error = rte_eth_dev_configure(id, count, count, &conf);
   }
-  const int error =
-      rte_eth_dev_configure(id, static_cast<uint16_t>(queues), static_cast<uint16_t>(queues), &conf);
   if (error != 0) fail(plan, "it does not take its configuration", error, probe_remedy(plan));
 }
 
@@ -129,18 +132,19 @@ Ports::~Ports() {
   close();
 }
 
-void Ports::open(const PortPlan& plan, uint32_t queues, uint32_t mtu,
+void Ports::open(const PortPlan& plan, uint32_t queues, uint32_t mtu, const RssKey& rss_key,
                  const std::vector<rte_mempool*>& pools) {
   Port port{plan, probe(plan), queues, 0};
   rte_eth_dev_info info{};
   int error = rte_eth_dev_info_get(port.id, &info);
   if (error != 0) fail(plan, "DPDK does not know it", error, probe_remedy(plan));
-  configure(plan, port.id, queues, info);
+  configure(plan, port.id, queues, rss_key, info);
   port.mtu = settle_mtu(plan, port.id, mtu);
   ports_.push_back(port);
   set_up_queues(plan, port.id, queues, pools);
   error = rte_eth_dev_start(port.id);
   if (error != 0) fail(plan, "it does not start", error, probe_remedy(plan));
+  if (queues > 1) set_rss_table(port.id, info, queues);
   // A kernel interface filters for its own MAC address; a virtual port may have none that anybody knows.
   if (plan.kind == PortKind::vdev && plan.interface.empty()) rte_eth_promiscuous_enable(port.id);
   if (!plan.tap.empty()) receive_groups(port.id);
@@ -167,25 +171,14 @@ PortFeedback Ports::feedback(size_t index) const {
   return out;
 }
 
-uint64_t Ports::rss_digest() const {
-  uint64_t digest = 1;
+std::vector<PortRss> Ports::rss() const {
+  std::vector<PortRss> found;
   for (const Port& port : ports_) {
-    std::array<uint8_t, 256> key{};  // as large as its length, a byte, can say
-    rte_eth_rss_conf rss{.rss_key = key.data(), .rss_key_len = 0, .rss_hf = 0};
-    rte_eth_dev_info info{};
-    if (rte_eth_dev_info_get(port.id, &info) != 0) continue;
-    rss.rss_key_len = info.hash_key_size;
-    if (info.hash_key_size != 0 && rte_eth_dev_rss_hash_conf_get(port.id, &rss) == 0) {
-      digest = XXH3_64bits_withSeed(key.data(), info.hash_key_size, digest);
-      digest = XXH3_64bits_withSeed(&rss.rss_hf, sizeof rss.rss_hf, digest);
-    }
-    std::vector<rte_eth_rss_reta_entry64> table((info.reta_size + RTE_ETH_RETA_GROUP_SIZE - 1) /
-                                                RTE_ETH_RETA_GROUP_SIZE);
-    for (auto& group : table) group.mask = ~uint64_t{0};
-    if (!table.empty() && rte_eth_dev_rss_reta_query(port.id, table.data(), info.reta_size) == 0)
-      digest = XXH3_64bits_withSeed(table.data(), table.size() * sizeof table[0], digest);
+    const bool is_kernels = port.plan.kind == PortKind::kernel_interface;
+    found.push_back({port.plan.name, is_kernels ? rss_of_interface(port.plan.interface)
+                                                : rss_of_device(port.id, port.queues)});
   }
-  return digest;
+  return found;
 }
 
 bool Ports::is_link_up(size_t index) const {

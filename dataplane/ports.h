@@ -10,6 +10,7 @@
 #include "contract/feedback.h"
 #include "dataplane/buffers.h"
 #include "dataplane/port_plan.h"
+#include "dataplane/rss.h"
 
 struct rte_mempool;
 
@@ -32,9 +33,11 @@ class Ports {
   Ports(const Ports&) = delete;
   Ports& operator=(const Ports&) = delete;
 
-  // Adds the device, configures `queues` pairs on `pools[worker]` and starts it. `mtu` 0: the device's own.
-  // Throws std::runtime_error with the port's name and the remedy; ports opened before stay open.
-  void open(const PortPlan& plan, uint32_t queues, uint32_t mtu, const std::vector<rte_mempool*>& pools);
+  // Adds the device, configures `queues` pairs on `pools[worker]` and starts it; has it spread what arrives
+  // over the queues by `rss_key`, as far as it can. `mtu` 0: the device's own. Throws std::runtime_error with
+  // the port's name and the remedy; ports opened before stay open.
+  void open(const PortPlan& plan, uint32_t queues, uint32_t mtu, const RssKey& rss_key,
+            const std::vector<rte_mempool*>& pools);
 
   // Takes over a port that exists already, such as a ring port of a test. Does not start it.
   void adopt(const Port& port) { ports_.push_back(port); }
@@ -48,9 +51,8 @@ class Ports {
   // Counters and link state as DPDK has them.
   PortFeedback feedback(size_t index) const;
 
-  // One number for what decides which queue a packet of a known connection reaches: RSS keys, fields and
-  // redirection tables of all ports, as far as their drivers tell. Equal numbers: nothing moved.
-  uint64_t rss_digest() const;
+  // How the open ports spread what arrives over their queues, as far as their drivers tell.
+  std::vector<PortRss> rss() const;
 
   // Stops and closes all. No worker may run.
   void close();

@@ -9,7 +9,7 @@ void prepare_workers(std::span<Worker* const> workers, const Table& table, FlowS
   if (store != nullptr) store->note_backends(table);
   for (Worker* worker : workers) worker->prepare(table, now);
   if (store == nullptr) return;
-  if (workers.size() > 1 && store->are_flows_elsewhere()) {
+  if (workers.size() > 1 && store->found() == FlowStore::Found::elsewhere) {
     std::vector<MovedFlows::Place> places;
     for (const Worker* worker : workers) worker->list_flows(places);
     const auto moved = std::make_shared<const MovedFlows>(places);

@@ -52,6 +52,36 @@ template <typename F>
 void forward_nat_in(WorkerCore& core, Packet& packet);
 template <typename F>
 void forward_nat_out(WorkerCore& core, Packet& packet);
+// The worker's ports of a NAT address.
+template <typename F>
+PortShare port_share(const TableNat& nat, const WorkerConfig& config) {
+  const ReplySpread<F>* const spread = config.spreads != nullptr ? config.spreads->of<F>() : nullptr;
+  if (spread != nullptr) return PortShare(nat, config.index, *spread);
+  return PortShare(nat, config.index, config.worker_count);
+}
+// What PortShare::port() needs to know of an endpoint.
+template <typename F>
+uint32_t reply_rest(const WorkerCore& core, const PortShare& share, const typename F::Ip& backend,
+                    uint16_t backend_port, const typename F::Ip& nat) {
+  if (!share.is_spread()) return 0;
+  return core.config.spreads->of<F>()->rest(backend, backend_port, nat);
+}
+// The worker that has a NAT flow, if any has, or worker_count if its port is outside the range. Ports in
+// network byte order. `nat`: index of the NAT address.
+template <typename F>
+uint32_t reply_owner(const WorkerCore& core, uint16_t nat, const typename F::Ip& backend,
+                     uint16_t backend_port, uint16_t nat_port) {
+  const TableNat& range = core.table->nat()[nat];
+  const uint32_t sharer = port_owner(range, ntohs(nat_port), core.port_sharers<F>());
+  if (core.port_sharers<F>() == core.config.worker_count) return sharer;
+  if (sharer != 0) return core.config.worker_count;
+  const ReplySpread<F>& spread = *core.config.spreads->of<F>();
+  return spread.owner(spread.rest(backend, backend_port, F::from(range.address)), ntohs(nat_port));
+}
+template <typename F>
+uint32_t reply_owner(const WorkerCore& core, uint16_t nat, const NatEntry<F>& e) {
+  return reply_owner<F>(core, nat, e.backend_address, e.backend_port, e.nat_port);
+}
 // A port for a new flow's entry, whose addresses but `nat`, and all ports but `nat_port`, are filled in.
 // False: none is free.
 template <typename F>

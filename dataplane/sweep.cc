@@ -37,8 +37,7 @@ bool is_gone(const WorkerCore& core, const NatEntry<F>& e) {
   const LocalAddress* const local = table.find_local(e.nat);
   if (local == nullptr || !local->is_nat || table.find_service(e.vip, e.vip_port) != e.service) return true;
   // Replies to a port that the range has no more, or that is another worker's now, do not come here.
-  return port_owner(table.nat()[local->nat], ntohs(e.nat_port), core.config.worker_count) !=
-         core.config.index;
+  return reply_owner<F>(core, local->nat, e) != core.config.index;
 }
 
 // Forgets a next hop of other routes, so that none is left when the version has gone round.

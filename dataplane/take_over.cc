@@ -26,19 +26,21 @@ std::optional<FlowLoss> common_objection(const WorkerCore& core, const Entry& e,
   return std::nullopt;
 }
 
-// Whether an entry of another shape's table is this worker's. A NAT port has its owner; the rest may be
-// anywhere, since whoever gets such a flow's packets looks up where it is.
+// Whether an entry of another shape's table, that of worker `had_it`, is this worker's. A NAT port has its
+// owner; the rest may be anywhere, since whoever gets such a flow's packets looks up where it is: where it
+// was, or spread over another number of workers.
 template <typename F>
-bool is_mine(const WorkerCore& core, const DsrEntry<F>&, uint64_t hash) {
-  return (hash >> 32) % core.config.worker_count == core.config.index;
+bool is_mine(const WorkerCore& core, const DsrEntry<F>&, uint64_t hash, uint32_t had_it) {
+  const uint32_t workers = core.config.worker_count;
+  const bool may_stay = core.config.store->earlier_workers() == workers;
+  return (may_stay ? had_it : (hash >> 32) % workers) == core.config.index;
 }
 template <typename F>
-bool is_mine(const WorkerCore& core, const NatEntry<F>& e, uint64_t) {
+bool is_mine(const WorkerCore& core, const NatEntry<F>& e, uint64_t, uint32_t) {
   const LocalAddress* const local = core.table->find_local(e.nat);
   // One that nobody owns is the first worker's to count.
   if (local == nullptr || !local->is_nat) return core.config.index == 0;
-  const uint32_t owner =
-      port_owner(core.table->nat()[local->nat], ntohs(e.nat_port), core.config.worker_count);
+  const uint32_t owner = reply_owner<F>(core, local->nat, e);
   return (owner == core.config.worker_count ? 0 : owner) == core.config.index;
 }
 
@@ -109,9 +111,7 @@ std::optional<FlowLoss> objection_to(const WorkerCore& core, const NatEntry<F>& 
   if (const auto objection = common_objection(core, e, same_backends)) return objection;
   const LocalAddress* const local = core.table->find_local(e.nat);
   if (local == nullptr || !local->is_nat) return FlowLoss::foreign_port;
-  const uint32_t owner =
-      port_owner(core.table->nat()[local->nat], ntohs(e.nat_port), core.config.worker_count);
-  if (owner != core.config.index) return FlowLoss::foreign_port;
+  if (reply_owner<F>(core, local->nat, e) != core.config.index) return FlowLoss::foreign_port;
   return std::nullopt;
 }
 
@@ -144,15 +144,15 @@ void take_up(WorkerCore& core, Flows& flows, const std::bitset<kMaxBackends>& sa
 
 // Copies those of another table's entries, from its entry 0 on, that are this worker's to have.
 template <typename Flows>
-void move_in(WorkerCore& core, Flows& flows, std::span<const std::byte> entries,
+void move_in(WorkerCore& core, Flows& flows, const FlowStore::EarlierEntries& earlier,
              const std::bitset<kMaxBackends>& same_backends, HalfOpen& half_open) {
   using Entry = typename Flows::Entry;
-  const auto* const before = reinterpret_cast<const Entry*>(entries.data());
-  for (size_t i = 1; i < entries.size() / sizeof(Entry); ++i) {
+  const auto* const before = reinterpret_cast<const Entry*>(earlier.entries.data());
+  for (size_t i = 1; i < earlier.entries.size() / sizeof(Entry); ++i) {
     if (before[i].vitals.state() == FlowState::none) continue;
     Entry entry = before[i];
     FlowKeys keys = keys_of(core, entry, 0);
-    if (!is_mine(core, entry, keys.client_side)) continue;
+    if (!is_mine(core, entry, keys.client_side, earlier.worker)) continue;
     auto objection = objection_to(core, entry, same_backends);
     if (!objection && (keys.reference = flows.allocate()) == 0) objection = FlowLoss::no_room;
     if (objection) {
@@ -179,7 +179,7 @@ std::unique_ptr<Flows> open_flows(WorkerCore& core, FlowKind kind) {
   const auto same = c.store->same_backends(*core.table, Flows::Entry::Family::kFamily);
   HalfOpen half_open;
   if (memory.has_content) take_up(core, *flows, same, half_open);
-  for (const std::span<const std::byte> entries : earlier) move_in(core, *flows, entries, same, half_open);
+  for (const auto& file : earlier) move_in(core, *flows, file, same, half_open);
   link_half_open_flows(core, *flows, half_open);
   return flows;
 }

@@ -177,7 +177,7 @@ void add_fullest(const WorkerCore& core, const Table& table, NatFullest& fullest
   if (flows == nullptr || !table.uses(Mode::nat, F::kFamily)) return;
   uint64_t ports = 0;
   for (const uint16_t nat : table.nat_of(F::kFamily))
-    ports += port_share(table.nat()[nat], core.config.index, core.config.worker_count).count;
+    ports += port_share<F>(table.nat()[nat], core.config).ports();
   const EndpointUse::Fullest found = flows->use().fullest();
   if (fullest.ports == 0 || found.flows * fullest.ports > fullest.used * ports)
     fullest = {found.backend, found.flows, ports};

@@ -22,6 +22,7 @@
 #include "contract/flow_losses.h"
 #include "dataplane/explain.h"
 #include "dataplane/moved_flows.h"
+#include "dataplane/reply_spread.h"
 #include "dataplane/resolve_queue.h"
 #include "dataplane/table.h"
 
@@ -103,6 +104,8 @@ struct WorkerConfig {
   uint64_t near_bytes = 512 << 10;
   // Bit i: the caller delivers what Output::kernel has of port i; else what the kernel should get is dropped.
   uint64_t kernel_ports = 0;
+  // How replies to NAT addresses come to workers; null: to any.
+  std::shared_ptr<const ReplySpreads> spreads = {};
   FlowStore* store = nullptr;            // where flows outlive the process; null: they end with the worker
   uint32_t tick_offset = 0;              // of the flows' clock: FlowStore::tick_offset()
   rte_mempool* pool = nullptr;           // for packets that answer nothing (sweeps); data room >= 256 bytes

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Whether Portico's counters say what happened: check_counters.py METRICS WIRE ANSWERS MODE WORKERS
+"""Whether Portico's counters say what happened: check_counters.py METRICS WIRE ANSWERS MODE WORKERS RSS
 
-METRICS is control's /metrics; WIRE nft's JSON of the client's counters; ANSWERS {portal: requests}. Prints what is wrong."""
+METRICS is control's /metrics; WIRE nft's JSON of the client's counters; ANSWERS {portal: requests}; RSS `rss` if the NIC spreads
+by a hash. Prints what is wrong."""
 import json
 import re
 import sys
@@ -38,7 +39,7 @@ class Checks:
             self.wrong.append(f'{what}: {seen}, not {wanted}')
 
 
-def main(metrics_path, wire_path, answers, mode, workers):
+def main(metrics_path, wire_path, answers, mode, workers, rss):
     checks = Checks(read_metrics(metrics_path))
     value, equal = checks.value, checks.equal
     with open(wire_path, encoding='utf-8') as file:
@@ -66,6 +67,9 @@ def main(metrics_path, wire_path, answers, mode, workers):
         equal(name, value(name), 0)
     for labels, count in checks.metrics.get('portico_dropped_packets_total', []):
         equal(f'dropped as {labels["reason"]}', int(count), 0)
+    # By a hash replies come back to the worker that has the flow; else with two workers half of them must be handed over.
+    handed_over = value('portico_worker_handed_over_packets_total')
+    equal('whether workers handed packets over', handed_over > 0, mode == 'nat' and int(workers) > 1 and rss != 'rss')
     print('\n'.join(checks.wrong) or f'packets by queue: {received}')
     return 1 if checks.wrong else 0
 

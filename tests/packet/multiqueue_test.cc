@@ -19,6 +19,7 @@
 #include "dataplane/handover.h"
 #include "dataplane/worker_thread.h"
 #include "tests/packet/rig.h"
+#include "tests/support/nic_model.h"
 #include "tests/support/sample_table.h"
 
 namespace portico::test {
@@ -28,11 +29,7 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kPatience = std::chrono::seconds(20);
 constexpr uint32_t kRingSize = 1024;
 constexpr uint32_t kConnections = 100;
-
-// Microsoft's verification key, which many NICs have by default.
-uint8_t kKey[40] = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
-                    0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
-                    0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
+constexpr size_t kEntries = 128;  // of the NIC's redirection table
 
 // What a NIC computes: over addresses and ports for TCP, over addresses for the rest.
 uint32_t toeplitz(const Bytes& frame) {
@@ -47,7 +44,7 @@ uint32_t toeplitz(const Bytes& frame) {
   };
   for (size_t i = 0; i < length; i += 4) add(addresses + i);
   if (is_tcp) add(addresses + length);
-  return rte_softrss(words.data(), static_cast<uint32_t>(words.size()), kKey);
+  return rte_softrss(words.data(), static_cast<uint32_t>(words.size()), kUsualKey.data());
 }
 
 // A port of N queue pairs whose wires are rings.
@@ -90,7 +87,7 @@ class RingNic {
 
   // Puts the frame on the queue that the hash says; returns that queue.
   uint32_t arrive(const Bytes& frame) {
-    const auto queue = static_cast<uint32_t>(toeplitz(frame) % in_.size());
+    const auto queue = static_cast<uint32_t>(toeplitz(frame) % kEntries % in_.size());
     rte_mbuf* packet = rte_pktmbuf_alloc(packet_pool());
     if (packet == nullptr) throw std::runtime_error("no packet buffer");
     std::memcpy(rte_pktmbuf_append(packet, static_cast<uint16_t>(frame.size())), frame.data(), frame.size());
@@ -126,16 +123,19 @@ class RingNic {
 // N running worker threads on one NIC.
 class Machine {
  public:
-  explicit Machine(uint32_t queues)
-      : nic_("nic" + std::to_string(queues), queues),
+  // With `is_spread` the workers know how the NIC spreads.
+  Machine(uint32_t queues, bool is_spread)
+      : nic_((is_spread ? "rss" : "nic") + std::to_string(queues), queues),
         rings_("test" + std::to_string(queues), std::vector<int>(queues, -1)),
         table_(build_table(snapshot_of(usual_content(), nullptr), nullptr)) {
+    if (is_spread) spreads_ = std::make_shared<ReplySpreads>(nic_model(kUsualKey, kEntries, queues), queues);
     for (uint32_t i = 0; i < queues; ++i) {
       const WorkerConfig config{.index = i,
                                 .worker_count = queues,
                                 .flows = 1024,
                                 .tsc_hz = rte_get_tsc_hz(),
                                 .huge_pages = false,
+                                .spreads = spreads_,
                                 .pool = packet_pool()};
       workers_.push_back(
           std::make_unique<WorkerThread>(config, -1, std::vector<uint16_t>{nic_.id()}, &rings_));
@@ -168,18 +168,24 @@ class Machine {
  private:
   RingNic nic_;
   HandoverRings rings_;
+  std::shared_ptr<const ReplySpreads> spreads_;
   std::shared_ptr<const Table> table_;
   std::vector<std::unique_ptr<WorkerThread>> workers_;
 };
 
 class MultiQueue : public testing::TestWithParam<uint32_t> {};
-INSTANTIATE_TEST_SUITE_P(Queues, MultiQueue, testing::Values(1, 2, 3, 8));
+INSTANTIATE_TEST_SUITE_P(Queues, MultiQueue, testing::Values(1, 2, 3, 8, 16));
 
-// One family's connections: SYNs in, answers back, and an ICMP error about each, all by hash.
-uint64_t exercise(Machine& machine, const char* client, const char* vip, const char* router,
-                  uint8_t unreachable) {
+struct Elsewhere {
+  uint64_t replies = 0, errors = 0;
+};
+
+// One family's connections: SYNs in, answers back, and an ICMP error about each, all by hash. Returns what
+// arrives at another queue than the flow's.
+Elsewhere exercise(Machine& machine, const char* client, const char* vip, const char* router,
+                   uint8_t unreachable) {
   std::map<uint16_t, uint32_t> home;  // by client port
-  uint64_t elsewhere = 0;
+  Elsewhere elsewhere;
   for (uint16_t port = 1000; port < 1000 + kConnections; ++port) {
     home[port] = machine.nic().arrive(Tcp(client, port, vip, kNat).flags(kSynFlag));
   }
@@ -206,14 +212,14 @@ uint64_t exercise(Machine& machine, const char* client, const char* vip, const c
     EXPECT_TRUE(answer.checksums_right);
     EXPECT_TRUE(syn_of.emplace(answer.destination_port, answer.seq).second) << "each client gets one answer";
     if (answer.seq < reply_queue.size())
-      elsewhere += reply_queue[answer.seq] != home[answer.destination_port];
+      elsewhere.replies += reply_queue[answer.seq] != home[answer.destination_port];
   }
 
   for (const auto& [port, index] : syn_of) {
     const Bytes inside(syns[index].begin() + 14, syns[index].end());
     const Bytes error =
         icmp_error(router, read_frame(syns[index]).source, unreachable, inside, inside.size());
-    elsewhere += machine.nic().arrive(error) != home[port];
+    elsewhere.errors += machine.nic().arrive(error) != home[port];
   }
   for (const Bytes& frame : machine.nic().leave(syn_of.size())) {
     const Seen error = read_frame(frame);
@@ -228,15 +234,19 @@ uint64_t exercise(Machine& machine, const char* client, const char* vip, const c
 TEST_P(MultiQueue, RepliesAndIcmpErrorsReachTheOwnerOfTheFlow) {
   packet_pool();  // starts the EAL
   const uint32_t queues = GetParam();
-  Machine machine(queues);
-  uint64_t elsewhere = exercise(machine, kClient4, kVip4, "198.18.1.254", 3);
-  elsewhere += exercise(machine, kClient6, kVip6, "2001:db8:1::fe", 1);
-  EXPECT_EQ(elsewhere, machine.total(&WorkerCounters::handed_over));
-  EXPECT_EQ(queues == 1, elsewhere == 0);
-  EXPECT_EQ(2 * kConnections, machine.total(&WorkerCounters::flows));
-  EXPECT_EQ(0u, machine.drops());
-  for (uint32_t i = 0; i < queues; ++i) {
-    EXPECT_GT(machine.status(i).rx_packets.load(), 0u) << "queue " << i << " is polled";
+  for (const bool is_spread : {false, true}) {
+    SCOPED_TRACE(is_spread);
+    Machine machine(queues, is_spread);
+    const Elsewhere v4 = exercise(machine, kClient4, kVip4, "198.18.1.254", 3);
+    const Elsewhere v6 = exercise(machine, kClient6, kVip6, "2001:db8:1::fe", 1);
+    const uint64_t replies = v4.replies + v6.replies, errors = v4.errors + v6.errors;
+    EXPECT_EQ(replies + errors, machine.total(&WorkerCounters::handed_over));
+    EXPECT_EQ(queues == 1 || is_spread, replies == 0);
+    EXPECT_EQ(queues == 1, errors == 0);
+    EXPECT_EQ(2 * kConnections, machine.total(&WorkerCounters::flows));
+    EXPECT_EQ(0u, machine.drops());
+    for (uint32_t i = 0; i < queues; ++i)
+      EXPECT_GT(machine.status(i).rx_packets.load(), 0u) << "queue " << i << " is polled";
   }
 }
 

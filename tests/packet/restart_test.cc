@@ -13,6 +13,7 @@
 #include "contract/flow_losses.h"
 #include "dataplane/flow_entry.h"
 #include "tests/packet/rig.h"
+#include "tests/support/nic_model.h"
 #include "tests/support/sample_table.h"
 
 namespace portico::test {
@@ -205,6 +206,50 @@ TEST_F(Restart, AnotherNumberOfWorkersHasAllFlows) {
     for (const auto& [c, worker] : connections) expect_goes_on(rig(), c, (c.client + worker) % workers);
     stop();
   }
+}
+
+// The same where NAT ports are chosen by a NIC's hash: other workers' ports, and then none's by hash.
+TEST_F(Restart, AnotherNumberOfWorkersHasAllFlowsWhoseRepliesANicSpreads) {
+  const RssKey key = random_rss_key();
+  const auto spread_over = [&key](uint32_t workers) {
+    return RigOptions{.workers = workers,
+                      .rss_digest = workers,
+                      .spreads = std::make_shared<ReplySpreads>(nic_model(key, 128, workers), workers)};
+  };
+  std::vector<Connection> connections;
+  start(usual_content(), spread_over(2));
+  for (uint32_t i = 0; i < 60; ++i)
+    for (const bool v6 : {false, true})
+      for (const uint16_t port : {kDsr, kNat}) connections.push_back(open(rig(), v6, i, port, i % 2));
+  EXPECT_EQ(rig().total(&WorkerCounters::handed_over), 0u);
+  stop();
+  for (const uint32_t workers : {1u, 2u, 3u}) {
+    start(usual_content(), spread_over(workers));
+    EXPECT_EQ(rig().total(&WorkerCounters::flows_kept), connections.size()) << workers;
+    for (const Connection& c : connections) expect_goes_on(rig(), c, c.client % workers);
+    stop();
+  }
+  // The same workers behind a NIC that spreads otherwise, or not at all.
+  RigOptions options = spread_over(3);
+  options.rss_digest = 99;
+  options.spreads = std::make_shared<ReplySpreads>(nic_model(random_rss_key(), 128, 3), 3);
+  start(usual_content(), options);
+  EXPECT_EQ(rig().total(&WorkerCounters::flows_kept), connections.size());
+  for (const Connection& c : connections) expect_goes_on(rig(), c, c.client % 3);
+  stop();
+  start(usual_content(), {.workers = 3, .rss_digest = 1});
+  EXPECT_EQ(rig().total(&WorkerCounters::flows_kept), connections.size());
+  for (const Connection& c : connections) expect_goes_on(rig(), c, c.client % 3);
+}
+
+TEST_F(Restart, TheRssKeyOutlivesTheProcess) {
+  start(usual_content(), {.workers = 2});
+  const RssKey key = rig().store().rss_key();
+  EXPECT_NE(key, RssKey{});
+  open(rig(), false, 1, kNat);
+  stop();
+  start(usual_content(), {.workers = 3});
+  EXPECT_EQ(rig().store().rss_key(), key);
 }
 
 TEST_F(Restart, AnotherRssKeyFindsTheFlows) {

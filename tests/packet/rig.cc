@@ -177,6 +177,7 @@ Rig::Rig(const TableContent& content, const RigOptions& options)
     config.vectors = may_use_vectors();
     config.kernel_ports = options.kernel_ports;
     config.pool = packet_pool();
+    config.spreads = options.spreads;
     config.store = store_.get();
     config.tick_offset = tick_offset_;
     workers_.push_back(std::make_unique<Worker>(config));

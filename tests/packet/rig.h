@@ -53,6 +53,7 @@ struct RigOptions {
   std::filesystem::path keep = {};  // flows outlive the rig in this directory; empty: they do not
   uint64_t now = 1'000'000'000;     // of a clock of 1 MHz
   uint64_t rss_digest = 0;
+  std::shared_ptr<const ReplySpreads> spreads = {};
   uint16_t headroom = 128;  // bytes before a frame in its buffer
 };
 

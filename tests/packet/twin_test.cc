@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "tests/packet/twin_stream.h"
+#include "tests/support/nic_model.h"
 #include "tests/support/sample_table.h"
 
 namespace portico::test {
@@ -26,6 +27,9 @@ class Life {
     steps_per_flush_ = seed % 5 == 0 ? 12 : 2;
     config.tsc_hz = kHz;
     config.kernel_ports = seed % 4;
+    // Every other time with several workers, whose a port is comes by hash.
+    if (seed % 4 == 1)
+      config.spreads = std::make_shared<ReplySpreads>(nic_model(random_rss_key(), 128, workers), workers);
     twins_ = std::make_unique<Twins>(config, *table_, kHighestTwinId);
   }
 

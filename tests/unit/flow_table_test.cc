@@ -169,8 +169,8 @@ TEST(NatPorts, WorkersShareARangeWithoutOverlap) {
       const TableNat nat{{}, 1024, last};
       std::vector<int> owners(65536);
       for (uint32_t w = 0; w < workers; ++w) {
-        const PortShare share = port_share(nat, w, workers);
-        for (uint32_t i = 0; i < share.count; ++i) {
+        const PortShare share(nat, w, workers);
+        for (uint32_t i = 0; i < share.count(); ++i) {
           ++owners[share.port(i)];
           EXPECT_EQ(port_owner(nat, share.port(i), workers), w);
         }
