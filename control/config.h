@@ -20,13 +20,47 @@ using Milliseconds = std::chrono::milliseconds;
 enum class VipAddress : uint8_t { managed, external };
 enum class OnBackendDown : uint8_t { automatic, reset, keep };
 enum class AllDown : uint8_t { keep_last, reset, drop };
-enum class CheckKind : uint8_t { tcp, mysql };
+enum class CheckKind : uint8_t { tcp, mysql, http, https, tls };
+enum class HttpMethod : uint8_t { get, head, options };
 
 struct Endpoint {
   Address address;
   uint16_t port = 0;
 
   auto operator<=>(const Endpoint&) const = default;
+};
+
+// Status codes of HTTP, both ends included, 100..599.
+struct StatusRange {
+  uint16_t first = 0, last = 0;
+
+  bool operator==(const StatusRange&) const = default;
+};
+
+// What a check says to the server and expects of its answer.
+struct DialogueConfig {
+  std::string send;  // tcp; empty: nothing
+  std::string
+      pattern;  // RE2 syntax; tcp: of the first 4 KiB, http and https: of the first 64 KiB of the body
+  HttpMethod method = HttpMethod::get;
+  std::string path = "/";
+  std::string host;  // empty: the target's address
+  std::vector<StatusRange> status = success();
+
+  static std::vector<StatusRange> success() { return {{200, 399}}; }
+
+  bool operator==(const DialogueConfig&) const = default;
+};
+
+// TLS of a check of kind https or tls.
+struct TlsConfig {
+  bool verify = true;              // the chain and the name; never empty `sni` then
+  std::string sni;                 // the name asked for and compared; empty: none
+  std::string ca_file;             // empty: the system's
+  std::string ca_pem;              // what is in it
+  uint32_t certificate_days = 14;  // a warning when fewer are left; 0: none
+
+  bool operator==(const TlsConfig&) const = default;
 };
 
 // One check of every backend of a pool. A backend is healthy when all of its pool's checks pass.
@@ -42,6 +76,9 @@ struct CheckConfig {
   ProxyProtocol proxy_protocol = ProxyProtocol::none;  // v2: a header for LOCAL comes first
   std::string user, password;  // mysql; read from credentials_file; empty: a refused login means alive
   std::string credentials_file;
+  DialogueConfig dialogue;
+  TlsConfig tls;
+  std::optional<Address> source_v4, source_v6;  // where probes come from; absent: the kernel chooses
 
   bool operator==(const CheckConfig&) const = default;
 };

@@ -207,6 +207,19 @@ void check_targets(ConfigReader& reader, const PoolConfig& pool, const BackendCo
     refuse(endpoint.address, "/check_addresses/" + name);
 }
 
+// The dataplane takes what is sent to a service or a NAT address: no answer would come back.
+void check_sources(ConfigReader& reader, const PoolConfig& pool, const CheckConfig& check,
+                   const AddressUses& vips, const AddressUses& nats) {
+  for (const auto& source : {check.source_v4, check.source_v6}) {
+    if (!source || (!vips.contains(*source) && !nats.contains(*source))) continue;
+    reader.error(
+        reader.mark(fmt::format("{}/checks/{}/source", pool_path(pool), check.name)),
+        fmt::format("{} is an address of the balancer's services; checks come from an address of the "
+                    "host's own",
+                    to_string(*source)));
+  }
+}
+
 void check_addresses(ConfigReader& reader, const Config& config) {
   AddressUses vips, nats;
   for (const ServiceConfig& service : config.services) {
@@ -214,6 +227,7 @@ void check_addresses(ConfigReader& reader, const Config& config) {
   }
   check_nat_addresses(reader, config, vips, nats);
   for (const PoolConfig& pool : config.pools) {
+    for (const CheckConfig& check : pool.checks) check_sources(reader, pool, check, vips, nats);
     AddressUses backends;
     for (const BackendConfig& backend : pool.backends) {
       check_targets(reader, pool, backend, vips, nats);

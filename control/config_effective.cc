@@ -184,6 +184,28 @@ void write_backend(Writer& writer, const BackendConfig& backend, const std::stri
   writer.close();
 }
 
+void write_dialogue(Writer& writer, const CheckConfig& check, const std::string& path) {
+  const DialogueConfig& dialogue = check.dialogue;
+  if (check.kind == CheckKind::tcp && !dialogue.pattern.empty()) {
+    if (!dialogue.send.empty()) writer.value("send", format_bytes(dialogue.send), path + "/send");
+    writer.value("expect", dialogue.pattern, path + "/expect");
+  }
+  if (check.kind != CheckKind::http && check.kind != CheckKind::https) return;
+  writer.value("method", to_word(dialogue.method), path + "/method");
+  writer.value("path", dialogue.path, path + "/path");
+  if (!dialogue.host.empty()) writer.value("host", dialogue.host, path + "/host");
+  writer.value("status", format_status_set(dialogue.status), path + "/status");
+  if (!dialogue.pattern.empty()) writer.value("body", dialogue.pattern, path + "/body");
+}
+
+void write_tls(Writer& writer, const CheckConfig& check, const std::string& path) {
+  if (check.kind != CheckKind::https && check.kind != CheckKind::tls) return;
+  writer.value("verify", word_of(kOnOffChoices, check.tls.verify), path + "/verify");
+  if (!check.tls.sni.empty()) writer.value("sni", check.tls.sni, path + "/sni");
+  if (!check.tls.ca_file.empty()) writer.value("ca_file", check.tls.ca_file, path + "/ca_file");
+  writer.number("certificate_days", check.tls.certificate_days, path + "/certificate_days");
+}
+
 void write_check(Writer& writer, const CheckConfig& check, const std::string& path) {
   writer.open(check.name, path);
   writer.value("kind", to_word(check.kind), path + "/kind");
@@ -196,6 +218,14 @@ void write_check(Writer& writer, const CheckConfig& check, const std::string& pa
   writer.number("rise", check.rise, path + "/rise");
   if (!check.credentials_file.empty()) {
     writer.value("credentials", check.credentials_file, path + "/credentials");
+  }
+  write_dialogue(writer, check, path);
+  write_tls(writer, check, path);
+  if (check.source_v4 || check.source_v6) {
+    writer.open("source", path + "/source");
+    if (check.source_v4) writer.item(to_string(*check.source_v4), path + "/source/v4");
+    if (check.source_v6) writer.item(to_string(*check.source_v6), path + "/source/v6");
+    writer.close();
   }
   writer.close();
 }

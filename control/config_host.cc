@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -10,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <memory>
 
 #include "contract/interface_facts.h"
 #include "contract/port_name.h"
@@ -93,6 +96,22 @@ void check_cpus(ConfigReader& reader, const DataplaneConfig& dataplane) {
   }
 }
 
+constexpr size_t kMaxCaBytes = 1 << 20;
+
+// How many certificates a PEM text has; 0 if one of them makes no sense.
+size_t count_certificates(const std::string& pem) {
+  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(
+      BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())), BIO_free);
+  size_t count = 0;
+  while (X509* const certificate = bio ? PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr) : nullptr) {
+    X509_free(certificate);
+    ++count;
+  }
+  const bool is_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  ERR_clear_error();
+  return is_end ? count : 0;
+}
+
 std::string trim(std::string text) {
   const char* blanks = " \t\r";
   text.erase(0, text.find_first_not_of(blanks));
@@ -138,6 +157,27 @@ void check_credentials(ConfigReader& reader, const std::string& directory, const
         mark,
         fmt::format("credentials file {} has no user; write the lines user=NAME and password=SECRET", file));
   }
+}
+
+void check_ca_file(ConfigReader& reader, const std::string& directory, const std::string& path,
+                   CheckConfig& check) {
+  if (check.tls.ca_file.empty()) return;
+  const std::string file = std::filesystem::path(directory) / check.tls.ca_file;
+  std::error_code ignored;  // a FIFO would keep the reader waiting
+  std::ifstream in;
+  if (std::filesystem::is_regular_file(file, ignored)) in.open(file, std::ios::binary);
+  std::string text(kMaxCaBytes + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(std::max<std::streamsize>(in.gcount(), 0)));
+  const Mark mark = reader.mark(path + "/ca_file");
+  if (text.empty())
+    reader.error(mark,
+                 fmt::format("cannot read CA file {}: {}", file,
+                             in.is_open() ? "it is empty" : "it is no regular file, or not to be read"));
+  else if (text.size() > kMaxCaBytes || count_certificates(text) == 0)
+    reader.error(mark, fmt::format("CA file {} is not a list of certificates in PEM of at most 1 MiB", file));
+  else
+    check.tls.ca_pem = std::move(text);
 }
 
 // An address that is the host's and not Portico's.
@@ -211,7 +251,9 @@ void check_host(ConfigReader& reader, const std::string& directory, Config& conf
   check_own_addresses(reader, config);
   for (PoolConfig& pool : config.pools) {
     for (CheckConfig& check : pool.checks) {
-      check_credentials(reader, directory, "pools/" + pool.name + "/checks/" + check.name, check);
+      const std::string path = "pools/" + pool.name + "/checks/" + check.name;
+      check_credentials(reader, directory, path, check);
+      check_ca_file(reader, directory, path, check);
     }
   }
 }

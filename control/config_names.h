@@ -23,7 +23,13 @@ inline constexpr Choice<OnBackendDown> kOnBackendDownChoices[] = {
 inline constexpr Choice<AllDown> kAllDownChoices[] = {
     {"keep-last", AllDown::keep_last}, {"reset", AllDown::reset}, {"drop", AllDown::drop}};
 inline constexpr Choice<CheckKind> kCheckKindChoices[] = {{"tcp", CheckKind::tcp},
-                                                          {"mysql", CheckKind::mysql}};
+                                                          {"mysql", CheckKind::mysql},
+                                                          {"http", CheckKind::http},
+                                                          {"https", CheckKind::https},
+                                                          {"tls", CheckKind::tls}};
+inline constexpr Choice<HttpMethod> kHttpMethodChoices[] = {
+    {"GET", HttpMethod::get}, {"HEAD", HttpMethod::head}, {"OPTIONS", HttpMethod::options}};
+inline constexpr Choice<bool> kOnOffChoices[] = {{"on", true}, {"off", false}};
 inline constexpr Choice<Mode> kModeChoices[] = {{mode_name(Mode::nat), Mode::nat},
                                                 {mode_name(Mode::dsr_l2), Mode::dsr_l2},
                                                 {mode_name(Mode::dsr_ipip), Mode::dsr_ipip}};
@@ -56,6 +62,9 @@ constexpr std::string_view to_word(AllDown value) {
 }
 constexpr std::string_view to_word(CheckKind value) {
   return word_of(kCheckKindChoices, value);
+}
+constexpr std::string_view to_word(HttpMethod value) {
+  return word_of(kHttpMethodChoices, value);
 }
 constexpr std::string_view to_word(Mode value) {
   return word_of(kModeChoices, value);

@@ -13,48 +13,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr uint16_t kMysqlPort = 3306;
-
-// The keys that a check and a pool's `check` share.
-void read_check_timing(MapFields& fields, CheckConfig& check) {
-  fields.duration("interval", 10ms, 1h, check.interval);
-  fields.duration("fast_interval", 10ms, 1h, check.fast_interval);
-  fields.duration("timeout", 10ms, 1min, check.timeout);
-  fields.number("fall", 1, 100, check.fall);
-  fields.number("rise", 1, 100, check.rise);
-  fields.text("credentials", check.credentials_file);
-}
-
-void settle_kind(ConfigReader& reader, const std::string& path, CheckConfig& check) {
-  if (reader.source(path + "/kind") != nullptr || check.port == 0) return;
-  check.kind = check.port == kMysqlPort ? CheckKind::mysql : CheckKind::tcp;
-  reader.set_source(path + "/kind", {{}, fmt::format("implied by port {}", check.port)});
-}
-
-// One entry of `checks`: a port, or a map.
-CheckConfig read_check(ConfigReader& reader, const NamedNode& entry, const std::string& pool_path,
-                       const CheckConfig& defaults) {
-  const std::string path = pool_path + "/checks/" + entry.name;
-  CheckConfig check = defaults;
-  check.name = entry.name;
-  if (entry.value->kind == YamlNode::Kind::scalar) {
-    uint64_t port = 0;
-    if (read_number(reader, *entry.value, path + "/port", 1, 65535, port))
-      check.port = static_cast<uint16_t>(port);
-  } else {
-    MapFields fields(reader, *entry.value, path);
-    fields.choice("kind", kCheckKindChoices, check.kind);
-    fields.require("port", entry.mark, "port: 443");
-    fields.number("port", 1, 65535, check.port);
-    fields.choice("proxy_protocol", kProxyProtocolChoices, check.proxy_protocol);
-    read_check_timing(fields, check);
-    fields.finish();
-  }
-  settle_kind(reader, path, check);
-  settle_check(reader, path, pool_path + "/check", check);
-  return check;
-}
-
 // One or two addresses, not two of a family.
 void read_addresses(ConfigReader& reader, const YamlNode& node, const std::string& path,
                     BackendConfig& backend) {
@@ -164,7 +122,7 @@ void read_pool(ConfigReader& reader, const NamedNode& entry, ConfigDraft& draft)
   CheckConfig& defaults = draft.check_defaults[pool.name];
   if (const YamlNode* node = fields.find("check")) {
     MapFields check(reader, *node, path + "/check");
-    read_check_timing(check, defaults);
+    read_check_timing(reader, check, defaults);
     check.finish();
   }
   if (const YamlNode* node = fields.find("checks")) {
@@ -184,39 +142,6 @@ void read_pool(ConfigReader& reader, const NamedNode& entry, ConfigDraft& draft)
 
 }  // namespace
 
-bool uses_port(const ServiceConfig& service, uint16_t port) {
-  if (service.backend_port != 0) return service.backend_port == port;
-  return std::ranges::count(service.listen, port, &Endpoint::port) > 0;
-}
-
-void settle_check(ConfigReader& reader, const std::string& path, const std::string& defaults_path,
-                  CheckConfig& check) {
-  const auto take_over = [&](const std::string& key) {
-    const Source* source = reader.source(defaults_path + key);
-    if (reader.source(path + key) == nullptr && source != nullptr)
-      reader.set_source(path + key, {source->mark, "check"});
-  };
-  for (const char* key : {"/interval", "/fast_interval", "/timeout", "/fall", "/rise"}) take_over(key);
-  if (check.kind == CheckKind::mysql) {
-    take_over("/credentials");
-  } else if (reader.source(path + "/credentials") != nullptr) {
-    reader.error(reader.mark(path + "/credentials"),
-                 "`credentials` are for mysql checks; remove them or write "
-                 "`kind: mysql`");
-  } else {
-    check.credentials_file.clear();
-  }
-  if (check.fast_interval <= check.interval) return;
-  if (reader.source(path + "/fast_interval") == nullptr) {
-    check.fast_interval = check.interval;
-    reader.set_source(path + "/fast_interval", {{}, "default, no longer than interval"});
-    return;
-  }
-  reader.error(reader.mark(path + "/fast_interval"),
-               fmt::format("`fast_interval` {} is longer than the check's `interval` {}; make it shorter",
-                           format_duration(check.fast_interval), format_duration(check.interval)));
-}
-
 void read_pools(ConfigReader& reader, const YamlNode& node, ConfigDraft& draft) {
   for (const NamedNode& entry : named_entries(reader, node, "pools")) read_pool(reader, entry, draft);
   size_t backends = 0;
@@ -227,47 +152,6 @@ void read_pools(ConfigReader& reader, const YamlNode& node, ConfigDraft& draft) 
   }
   if (backends > kMaxBackends) {
     reader.error(node.mark, fmt::format("{} backends; at most {} are possible", backends, kMaxBackends));
-  }
-}
-
-// A server that is told clients' addresses on a port drops connections that do not begin with a header.
-void settle_proxy_protocol(ConfigReader& reader, ConfigDraft& draft) {
-  for (PoolConfig& pool : draft.config.pools) {
-    for (CheckConfig& check : pool.checks) {
-      const std::string path = fmt::format("pools/{}/checks/{}/proxy_protocol", pool.name, check.name);
-      if (reader.source(path) != nullptr) continue;
-      const auto service = std::ranges::find_if(draft.config.services, [&](const ServiceConfig& s) {
-        return s.pool == pool.name && s.proxy_protocol != ProxyProtocol::none && uses_port(s, check.port);
-      });
-      if (service == draft.config.services.end()) continue;
-      check.proxy_protocol = service->proxy_protocol;
-      reader.set_source(path, {{}, "implied by service " + service->name});
-    }
-  }
-}
-
-void add_implied_checks(ConfigReader& reader, ConfigDraft& draft) {
-  for (PoolConfig& pool : draft.config.pools) {
-    const std::string path = "pools/" + pool.name;
-    if (reader.source(path + "/checks") != nullptr) continue;
-    const auto add = [&](uint16_t port, const std::string& service) {
-      if (std::ranges::count(pool.checks, port, &CheckConfig::port) > 0) return;
-      CheckConfig check = draft.check_defaults[pool.name];
-      check.port = port;
-      check.name = fmt::format("{}-{}", port == kMysqlPort ? "mysql" : "tcp", port);
-      const std::string check_path = path + "/checks/" + check.name;
-      reader.set_source(check_path, {{}, "implied by service " + service});
-      reader.set_source(check_path + "/port", {{}, "implied by service " + service});
-      settle_kind(reader, check_path, check);
-      settle_check(reader, check_path, path + "/check", check);
-      pool.checks.push_back(std::move(check));
-    };
-    for (const ServiceConfig& service : draft.config.services) {
-      if (service.pool != pool.name) continue;
-      for (const Endpoint& listen : service.listen) {
-        add(service.backend_port != 0 ? service.backend_port : listen.port, service.name);
-      }
-    }
   }
 }
 

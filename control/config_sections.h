@@ -26,6 +26,12 @@ void read_tunnel(ConfigReader& reader, const YamlNode& node, TunnelConfig& tunne
 void read_services(ConfigReader& reader, const YamlNode& node, Config& config);
 void read_pools(ConfigReader& reader, const YamlNode& node, ConfigDraft& draft);
 
+// The keys that a check and a pool's `check` share.
+void read_check_timing(ConfigReader& reader, MapFields& fields, CheckConfig& check);
+// One entry of `checks`: a port, or a map.
+CheckConfig read_check(ConfigReader& reader, const NamedNode& entry, const std::string& pool_path,
+                       const CheckConfig& defaults);
+
 // Gives every pool without `checks` one check per backend port of its services.
 void add_implied_checks(ConfigReader& reader, ConfigDraft& draft);
 

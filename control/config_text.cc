@@ -181,6 +181,73 @@ std::optional<Prefix> parse_prefix(std::string_view text, std::string& problem) 
   return std::nullopt;
 }
 
+std::optional<std::vector<StatusRange>> parse_status_set(std::string_view text) {
+  constexpr uint64_t kLeast = 100, kMost = 599;
+  constexpr size_t kMaxRanges = 32;
+  std::vector<StatusRange> ranges;
+  while (ranges.size() < kMaxRanges) {
+    const auto first = parse_number(take_while(text, is_digit));
+    auto last = first;
+    if (text.starts_with('-')) {
+      text.remove_prefix(1);
+      last = parse_number(take_while(text, is_digit));
+    }
+    if (!first || !last || *first < kLeast || *first > *last || *last > kMost) return std::nullopt;
+    ranges.push_back({static_cast<uint16_t>(*first), static_cast<uint16_t>(*last)});
+    if (text.empty()) return ranges;
+    if (!text.starts_with(',')) return std::nullopt;
+    text.remove_prefix(1);
+    while (text.starts_with(' ')) text.remove_prefix(1);
+  }
+  return std::nullopt;
+}
+
+std::string format_status_set(const std::vector<StatusRange>& ranges) {
+  std::string text;
+  for (const auto& [first, last] : ranges) {
+    if (!text.empty()) text += ',';
+    text += first == last ? std::to_string(first) : fmt::format("{}-{}", first, last);
+  }
+  return text;
+}
+
+std::optional<std::string> parse_bytes(std::string_view text) {
+  constexpr std::string_view kLetters = "rnt\\", kMeant = "\r\n\t\\";
+  std::string bytes;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\') {
+      bytes += text[i];
+      continue;
+    }
+    const char letter = ++i < text.size() ? text[i] : '\0';
+    if (letter == 'x' && i + 2 < text.size()) {
+      unsigned value = 0;
+      const char *const first = text.data() + i + 1, *const last = first + 2;
+      if (std::from_chars(first, last, value, 16).ptr != last) return std::nullopt;
+      bytes += static_cast<char>(value);
+      i += 2;
+      continue;
+    }
+    const size_t which = letter == '\0' ? std::string_view::npos : kLetters.find(letter);
+    if (which == std::string_view::npos) return std::nullopt;
+    bytes += kMeant[which];
+  }
+  return bytes;
+}
+
+std::string format_bytes(std::string_view bytes) {
+  std::string text;
+  for (const char c : bytes) {
+    if (c == '\\')
+      text += "\\\\";
+    else if (c >= ' ' && c <= '~')
+      text += c;
+    else
+      text += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  }
+  return text;
+}
+
 std::optional<std::vector<unsigned>> parse_cpus(std::string_view text, std::string& problem) {
   constexpr unsigned kMaxCpu = 4095;
   std::vector<unsigned> cpus;

@@ -42,6 +42,16 @@ std::optional<Prefix> parse_prefix(std::string_view text, std::string& problem);
 // "2,3", "2-5", "0,4-7": ascending order is not needed; no CPU twice; at most kMaxWorkers.
 std::optional<std::vector<unsigned>> parse_cpus(std::string_view text, std::string& problem);
 
+// "200-299,304": codes and ranges of them, 100 to 599, at most 32.
+std::optional<std::vector<StatusRange>> parse_status_set(std::string_view text);
+// The inverse.
+std::string format_status_set(const std::vector<StatusRange>& ranges);
+
+// A text with \r, \n, \t, \\ and \xNN for bytes that do not show. Nothing for any other escape.
+std::optional<std::string> parse_bytes(std::string_view text);
+// The inverse.
+std::string format_bytes(std::string_view bytes);
+
 // A name of a service, pool, backend, check or instance: 1 to 63 letters, digits, '.', '_', '-'; the first
 // one a letter or digit.
 bool is_good_name(std::string_view text, std::string& problem);

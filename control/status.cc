@@ -27,6 +27,25 @@ std::string dump(const json& value) {
   return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
+// Whole days until the certificate expires, rounded down; negative once it has.
+int64_t days_left(const CheckStatus& check) {
+  constexpr double kDaySeconds = 86400;
+  const auto now_s = static_cast<int64_t>(realtime_ns() / 1'000'000'000);
+  return static_cast<int64_t>(
+      std::floor(static_cast<double>(check.certificate_expires_s - now_s) / kDaySeconds));
+}
+
+// Of the backend's checks, those that a person must see to before long.
+void add_certificate_warnings(const std::string& backend, const BackendHealth& health,
+                              std::vector<std::string>& warnings) {
+  for (const auto& check : health.checks) {
+    if (check.certificate_expires_s == 0 || days_left(check) >= int64_t{check.certificate_days}) continue;
+    const int64_t days = days_left(check);
+    warnings.push_back("the certificate of " + backend + " (check " + check.name + ") " +
+                       (days < 0 ? "has expired" : "expires in " + std::to_string(days) + " days"));
+  }
+}
+
 double rounded(double value) {
   return std::round(value * 100) / 100;
 }
@@ -144,13 +163,17 @@ json service_json(const StatusView& view, const Conditions& conditions, const Se
 
 json checks_json(const BackendHealth& health) {
   json checks = json::array();
-  for (const auto& check : health.checks)
+  for (const auto& check : health.checks) {
     checks.push_back({{"name", check.name},
-                      {"kind", check.kind == CheckKind::mysql ? "mysql" : "tcp"},
+                      {"kind", to_word(check.kind)},
                       {"target", endpoint_text(check.target)},
                       {"state", std::string(to_string(check.state))},
                       {"reason", check.last_reason},
                       {"latency_us", check.last_latency_us}});
+    if (check.certificate_expires_s == 0) continue;
+    checks.back()["certificate_expires_ms"] = check.certificate_expires_s * 1000;
+    checks.back()["certificate_days"] = days_left(check);
+  }
   return checks;
 }
 
@@ -220,24 +243,28 @@ static const char* what_happens(const PoolDecision* decision) {
 
 PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool) {
   PoolCondition condition;
+  std::vector<std::string> certificates;
   uint32_t expected = 0, taking = 0;
   for (const auto& backend : pool.backends) {
     const auto health = view.health.status(pool.name, backend.name);
     const bool up = health && health->healthy;
     condition.up += up ? 1 : 0;
+    if (health) add_certificate_warnings(backend.name, *health, certificates);
     if (backend.weight == 0) continue;
     ++expected;
     taking += up && view.operators.state(pool.name, backend.name) == Admin::active ? 1 : 0;
   }
-  if (taking < expected) condition.level = StatusLevel::degraded;
+  if (taking < expected || !certificates.empty()) condition.level = StatusLevel::degraded;
   const PoolDecision* decision = view.builder.decision(view.ids.pool(pool.name));
   if (decision != nullptr && decision->state == PoolState::panic)
     condition.warnings.push_back(
         "panic: fewer than `min_healthy` are up, so all that are not drained or held are used");
   if (taking == 1) condition.warnings.push_back("no redundancy");
-  if (taking > 0) return condition;
-  condition.level = StatusLevel::unserved;
-  condition.warnings.push_back(std::string("no backend is up; ") + what_happens(decision));
+  if (taking == 0) {
+    condition.level = StatusLevel::unserved;
+    condition.warnings.push_back(std::string("no backend is up; ") + what_happens(decision));
+  }
+  condition.warnings.insert(condition.warnings.end(), certificates.begin(), certificates.end());
   return condition;
 }
 

@@ -231,6 +231,22 @@ void add_dataplane(const StatusView& view, Writer& out) {
   }
 }
 
+void add_checks(const BackendHealth& health, const Labels& of_backend, Writer& out) {
+  for (const CheckStatus& check : health.checks) {
+    Labels labels = of_backend;
+    labels.push_back({"check", check.name});
+    labels.push_back({"target", endpoint_text(check.target)});
+    out.add("portico_check_up", "1 if the check passes.", kGauge, passes(check.state) ? 1 : 0, labels);
+    out.add("portico_check_duration_seconds", "How long the last probe took until its verdict.", kGauge,
+            static_cast<double>(check.last_latency_us) * 1e-6, labels);
+    if (check.certificate_expires_s == 0) continue;
+    out.add("portico_check_certificate_remaining_seconds",
+            "Until the first certificate of the server's chain expires.", kGauge,
+            static_cast<double>(check.certificate_expires_s) - static_cast<double>(realtime_ns()) * 1e-9,
+            labels);
+  }
+}
+
 void add_pool(const StatusView& view, const PoolConfig& pool, Writer& out) {
   const uint16_t pool_id = view.ids.pool(pool.name);
   const PoolCondition condition = pool_condition(view, pool);
@@ -246,6 +262,7 @@ void add_pool(const StatusView& view, const PoolConfig& pool, Writer& out) {
     const auto health = view.health.status(pool.name, backend.name);
     out.add("portico_backend_up", "1 if all checks of the backend pass.", kGauge,
             health && health->healthy ? 1 : 0, labels);
+    if (health) add_checks(*health, labels, out);
     out.add("portico_backend_share_ratio", "The backend's part of the pool's look-up table.", kGauge,
             view.builder.share(pool_id, id), labels);
     out.add("portico_backend_admin_state", "0 active, 1 drained, 2 held.", kGauge,

@@ -40,11 +40,19 @@ int64_t monotonic_ns() {
 // A check while it runs. Its coroutine and its backend own it; the coroutine ends soon after `stopped`.
 struct Check {
   Check(asio::io_context& io, const PlannedCheck& plan)
-      : config(*plan.check), target(plan.target), own_address(plan.own_address), timer(io), prober(io) {}
+      : target(plan.target), own_address(plan.own_address), timer(io), prober(io) {
+    configure(*plan.check);
+  }
+
+  void configure(const CheckConfig& with) {
+    config = with;
+    request = make_request(config, target);
+  }
 
   CheckConfig config;
   Endpoint target;
   bool own_address;
+  ProbeRequest request;
   std::string pool, backend;
   double spread = 0;  // [0, 1), fixed by the check's name: keeps many checks from running in step
 
@@ -54,6 +62,7 @@ struct Check {
   std::string last_reason;     // of the last result
   std::string failure_reason;  // of the last result that was no success
   uint32_t last_latency_us = 0;
+  int64_t certificate_expires_s = 0;
 
   asio::steady_timer timer;
   Prober prober;
@@ -173,6 +182,8 @@ CheckStatus status_of(const Check& check) {
   status.consecutive = check.progress.consecutive;
   status.refused = check.refused();
   status.unreachable = check.unreachable();
+  status.certificate_expires_s = check.certificate_expires_s;
+  status.certificate_days = check.config.tls.certificate_days;
   return status;
 }
 
@@ -215,13 +226,7 @@ asio::awaitable<void> HealthMonitor::Impl::watch(std::weak_ptr<Impl> owner, std:
     }
     if (check->stopped) break;
     const Clock::time_point started = Clock::now();
-    ProbeRequest request;
-    request.kind = check->config.kind;
-    request.target = check->target;
-    request.timeout = check->config.timeout;
-    request.proxy_protocol = check->config.proxy_protocol;
-    request.user = check->config.user;
-    request.password = check->config.password;
+    ProbeRequest request = check->request;
     ProbeResult result = co_await check->prober.probe(std::move(request));
     const std::shared_ptr<Impl> self = owner.lock();
     if (check->stopped || !self) break;
@@ -246,6 +251,7 @@ void HealthMonitor::Impl::take_result(Check& check, ProbeResult result, Clock::t
   check.progress = advance(check.progress, result.outcome, thresholds);
   check.hearing.note(result.outcome, result.unanswered, before, check.progress.state, ns_of(began));
   check.last_latency_us = result.latency_us;
+  if (result.certificate_expires_s != 0) check.certificate_expires_s = result.certificate_expires_s;
   check.last_reason = std::move(result.reason);
   if (result.outcome != ProbeOutcome::inconclusive) {
     check.last_outcome = result.outcome;
@@ -295,7 +301,7 @@ Backend HealthMonitor::Impl::make_backend(const Config& config, const PoolConfig
       backend.checks.push_back(start_check(plan, pool.name, wanted.name));
       continue;
     }
-    kept->config = *plan.check;
+    kept->configure(*plan.check);
     kept->own_address = plan.own_address;
     // A shorter interval takes effect now; a longer one after the probe that is due.
     kept->next_probe = std::min(kept->next_probe, Clock::now() + kept->config.interval);

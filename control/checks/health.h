@@ -37,11 +37,13 @@ struct CheckStatus {
   CheckKind kind = CheckKind::tcp;
   Endpoint target;
   CheckState state = CheckState::unknown;
-  std::string last_reason;       // of the last result, why it is not a success; empty after a success
-  uint32_t last_latency_us = 0;  // from the start of the last probe to its verdict
-  uint32_t consecutive = 0;      // results in a row of the same kind
-  bool refused = false;          // down, and the target's port answers with RST
-  bool unreachable = false;      // down, and nothing comes from the target at all, or ICMP unreachable
+  std::string last_reason;            // of the last result, why it is not a success; empty after a success
+  uint32_t last_latency_us = 0;       // from the start of the last probe to its verdict
+  uint32_t consecutive = 0;           // results in a row of the same kind
+  bool refused = false;               // down, and the target's port answers with RST
+  bool unreachable = false;           // down, and nothing comes from the target at all, or ICMP unreachable
+  int64_t certificate_expires_s = 0;  // Unix time: of the server's, as last seen; 0: none
+  uint32_t certificate_days = 0;      // fewer left are worth a warning; 0: never
 };
 
 struct BackendHealth {

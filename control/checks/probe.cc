@@ -1,9 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/checks/probe.h"
 
+#include <re2/re2.h>
+
 #include "control/checks/probe_session.h"
+#include "control/checks/tls_context.h"
 
 namespace portico {
+
+ProbeRequest make_request(const CheckConfig& check, const Endpoint& target) {
+  constexpr int64_t kPatternBytes = 1 << 20;
+  ProbeRequest request{.kind = check.kind,
+                       .target = target,
+                       .timeout = check.timeout,
+                       .proxy_protocol = check.proxy_protocol,
+                       .user = check.user,
+                       .password = check.password,
+                       .dialogue = check.dialogue,
+                       .pattern = nullptr,
+                       .verify = check.tls.verify,
+                       .sni = check.tls.sni,
+                       .tls = nullptr,
+                       .problem = {},
+                       .source_v4 = check.source_v4,
+                       .source_v6 = check.source_v6};
+  if (!check.dialogue.pattern.empty()) {
+    // Bytes, not characters: no server has to send UTF-8.
+    re2::RE2::Options options(re2::RE2::Latin1);
+    options.set_max_mem(kPatternBytes);
+    options.set_log_errors(false);
+    request.pattern = std::make_shared<const re2::RE2>(check.dialogue.pattern, options);
+    if (!request.pattern->ok()) request.problem = "its pattern is too large";
+  }
+  if (check.kind == CheckKind::https || check.kind == CheckKind::tls)
+    request.tls = tls_context(check.tls, request.problem);
+  return request;
+}
 
 boost::asio::awaitable<ProbeResult> Prober::probe(ProbeRequest request) {
   const auto started = ProbeSession::Clock::now();

@@ -6,13 +6,19 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "control/checks/check_state.h"
 #include "control/config.h"
+
+namespace re2 {
+class RE2;
+}
 
 namespace portico {
 
@@ -22,13 +28,24 @@ struct ProbeRequest {
   Milliseconds timeout{1000};
   ProxyProtocol proxy_protocol = ProxyProtocol::none;  // v2: begin with a header that says LOCAL
   std::string user, password;                          // mysql; no user: a refused login is a success
+  DialogueConfig dialogue;
+  std::shared_ptr<const re2::RE2> pattern;  // dialogue.pattern; null: none
+  bool verify = false;                      // https, tls: as TlsConfig
+  std::string sni;
+  std::shared_ptr<boost::asio::ssl::context> tls;  // https, tls; null: `problem` says why
+  std::string problem;                             // why this host cannot probe; empty: it can
+  std::optional<Address> source_v4, source_v6;  // where the connection comes from; absent: the kernel chooses
 };
+
+// What every probe of a check asks. Compiles its pattern and loads its authorities: once for many probes.
+ProbeRequest make_request(const CheckConfig& check, const Endpoint& target);
 
 struct ProbeResult {
   ProbeOutcome outcome = ProbeOutcome::inconclusive;
-  std::string reason;       // why it is no success
-  uint32_t latency_us = 0;  // until the verdict
-  bool unanswered = false;  // time or the network ended it, at whatever stage, and not the target
+  std::string reason;                 // why it is no success
+  uint32_t latency_us = 0;            // until the verdict
+  int64_t certificate_expires_s = 0;  // Unix time; of the first of the server's chain; 0: none was seen
+  bool unanswered = false;            // time or the network ended it, at whatever stage, and not the target
 };
 
 class ProbeSession;

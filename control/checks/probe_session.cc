@@ -2,6 +2,7 @@
 #include "control/checks/probe_session.h"
 
 #include <fmt/format.h>
+#include <netinet/in.h>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -108,6 +109,10 @@ ProbeResult ProbeSession::late_verdict() const {
     late.reason = fmt::format("no answer within {} ms", limit_ms);
   } else if (stage_ == Stage::greeting) {
     late.reason = fmt::format("connected, but no greeting within {} ms", limit_ms);
+  } else if (stage_ == Stage::handshake) {
+    late.reason = fmt::format("connected, but no TLS handshake within {} ms", limit_ms);
+  } else if (stage_ == Stage::answer) {
+    late.reason = fmt::format("connected, but no whole answer within {} ms", limit_ms);
   } else {
     late.reason = fmt::format("no answer to the login within {} ms", limit_ms);
   }
@@ -157,11 +162,21 @@ bool ProbeSession::open(error_code& error) {
   const tcp::endpoint target = to_asio(request_.target.address, request_.target.port);
   if (socket_.open(target.protocol(), error)) return false;
   if (socket_.set_option(tcp::no_delay(true), error)) return false;
-  return true;
+  // RST instead of FIN: nothing stays in TIME_WAIT on either side however often the check runs. MySQL counts
+  // it.
+  if (request_.kind != CheckKind::mysql && socket_.set_option(asio::socket_base::linger(true, 0), error))
+    return false;
+  const auto& source = request_.target.address.is_v4() ? request_.source_v4 : request_.source_v6;
+  if (!source) return true;
+  // The kernel chooses the port when it knows the target: one port serves many.
+  using BindAddressNoPort = asio::detail::socket_option::boolean<IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT>;
+  if (socket_.set_option(BindAddressNoPort(true), error)) return false;
+  return !socket_.bind(to_asio(*source, 0), error);
 }
 
 asio::awaitable<void> ProbeSession::run() {
   error_code error;
+  if (!request_.problem.empty()) decide(ProbeOutcome::inconclusive, "cannot probe: " + request_.problem);
   if (!has_verdict_ && open(error)) {
     const tcp::endpoint target = to_asio(request_.target.address, request_.target.port);
     co_await socket_.async_connect(target, asio::redirect_error(asio::use_awaitable, error));
@@ -186,13 +201,24 @@ asio::awaitable<bool> ProbeSession::introduce() {
 }
 
 asio::awaitable<void> ProbeSession::run_dialogue() {
-  if (request_.kind == CheckKind::tcp) {
-    // RST instead of FIN: nothing stays in TIME_WAIT on either side however often the check runs.
-    error_code ignored;
-    socket_.set_option(asio::socket_base::linger(true, 0), ignored);
-    decide(ProbeOutcome::success);
-  } else if (!has_verdict_) {
-    co_await run_mysql();
+  if (has_verdict_) co_return;
+  switch (request_.kind) {
+    case CheckKind::tcp:
+      if (request_.pattern)
+        co_await run_exchange();
+      else
+        decide(ProbeOutcome::success);
+      break;
+    case CheckKind::mysql:
+      co_await run_mysql();
+      break;
+    case CheckKind::http:
+      co_await run_http(socket_);
+      break;
+    case CheckKind::https:
+    case CheckKind::tls:
+      co_await run_tls();
+      break;
   }
 }
 

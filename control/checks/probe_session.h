@@ -36,10 +36,17 @@ class ProbeSession : public std::enable_shared_from_this<ProbeSession> {
   void close();
 
  private:
-  enum class Stage { connecting, greeting, login, over };
+  enum class Stage { connecting, handshake, answer, greeting, login, over };
 
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<void> run_dialogue();
+  // probe_dialogue.cc: what is sent and expected, over TCP or TLS.
+  boost::asio::awaitable<void> run_exchange();
+  boost::asio::awaitable<void> run_tls();
+  template <typename Stream>
+  boost::asio::awaitable<void> run_http(Stream& stream);
+  std::string http_request() const;
+  void judge_status(unsigned status, std::string_view reason);
   boost::asio::awaitable<void> run_mysql();
   boost::asio::awaitable<void> answer_login_dialogue(MysqlGreeting greeting);
   // Reads one packet's payload into payload_; false after giving the verdict for what went wrong.
