@@ -7,11 +7,9 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
-#include <rte_thash.h>
 
 #include <chrono>
 #include <cstring>
-#include <map>
 #include <thread>
 
 #include "contract/publisher.h"
@@ -19,7 +17,7 @@
 #include "dataplane/handover.h"
 #include "dataplane/worker_thread.h"
 #include "tests/packet/rig.h"
-#include "tests/support/nic_model.h"
+#include "tests/packet/spread_traffic.h"
 #include "tests/support/sample_table.h"
 
 namespace portico::test {
@@ -28,24 +26,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto kPatience = std::chrono::seconds(20);
 constexpr uint32_t kRingSize = 1024;
-constexpr uint32_t kConnections = 100;
-constexpr size_t kEntries = 128;  // of the NIC's redirection table
-
-// What a NIC computes: over addresses and ports for TCP, over addresses for the rest.
-uint32_t toeplitz(const Bytes& frame) {
-  const bool is_v4 = frame[12] == 0x08;
-  const size_t addresses = is_v4 ? 14 + 12 : 14 + 8;
-  const size_t length = is_v4 ? 8 : 32;
-  const bool is_tcp = frame[is_v4 ? 14 + 9 : 14 + 6] == 6;
-  std::vector<uint32_t> words;
-  const auto add = [&](size_t at) {
-    words.push_back(static_cast<uint32_t>(frame[at]) << 24 | static_cast<uint32_t>(frame[at + 1]) << 16 |
-                    static_cast<uint32_t>(frame[at + 2]) << 8 | frame[at + 3]);
-  };
-  for (size_t i = 0; i < length; i += 4) add(addresses + i);
-  if (is_tcp) add(addresses + length);
-  return rte_softrss(words.data(), static_cast<uint32_t>(words.size()), kUsualKey.data());
-}
 
 // A port of N queue pairs whose wires are rings.
 class RingNic {
@@ -87,7 +67,7 @@ class RingNic {
 
   // Puts the frame on the queue that the hash says; returns that queue.
   uint32_t arrive(const Bytes& frame) {
-    const auto queue = static_cast<uint32_t>(toeplitz(frame) % kEntries % in_.size());
+    const auto queue = queue_of(frame, static_cast<uint32_t>(in_.size()));
     rte_mbuf* packet = rte_pktmbuf_alloc(packet_pool());
     if (packet == nullptr) throw std::runtime_error("no packet buffer");
     std::memcpy(rte_pktmbuf_append(packet, static_cast<uint16_t>(frame.size())), frame.data(), frame.size());
@@ -176,69 +156,14 @@ class Machine {
 class MultiQueue : public testing::TestWithParam<uint32_t> {};
 INSTANTIATE_TEST_SUITE_P(Queues, MultiQueue, testing::Values(1, 2, 3, 8, 16));
 
-struct Elsewhere {
-  uint64_t replies = 0, errors = 0;
-};
-
-// One family's connections: SYNs in, answers back, and an ICMP error about each, all by hash. Returns what
-// arrives at another queue than the flow's.
-Elsewhere exercise(Machine& machine, const char* client, const char* vip, const char* router,
-                   uint8_t unreachable) {
-  std::map<uint16_t, uint32_t> home;  // by client port
-  Elsewhere elsewhere;
-  for (uint16_t port = 1000; port < 1000 + kConnections; ++port) {
-    home[port] = machine.nic().arrive(Tcp(client, port, vip, kNat).flags(kSynFlag));
-  }
-  const std::vector<Bytes> syns = machine.nic().leave(kConnections);
-  EXPECT_EQ(kConnections, syns.size());
-
-  // The answers' sequence number says which SYN they answer.
-  std::vector<uint32_t> reply_queue;
-  for (size_t i = 0; i < syns.size(); ++i) {
-    const Seen syn = read_frame(syns[i]);
-    EXPECT_TRUE(syn.checksums_right);
-    reply_queue.push_back(machine.nic().arrive(Tcp(syn.destination, kNat, syn.source, syn.source_port)
-                                                   .flags(kSynFlag)
-                                                   .seq(static_cast<uint32_t>(i))
-                                                   .ack(1001)));
-  }
-  const std::vector<Bytes> answers = machine.nic().leave(syns.size());
-  EXPECT_EQ(syns.size(), answers.size());
-  std::map<uint16_t, size_t> syn_of;  // by client port
-  for (const Bytes& frame : answers) {
-    const Seen answer = read_frame(frame);
-    EXPECT_EQ(client, answer.destination);
-    EXPECT_EQ(vip, answer.source);
-    EXPECT_TRUE(answer.checksums_right);
-    EXPECT_TRUE(syn_of.emplace(answer.destination_port, answer.seq).second) << "each client gets one answer";
-    if (answer.seq < reply_queue.size())
-      elsewhere.replies += reply_queue[answer.seq] != home[answer.destination_port];
-  }
-
-  for (const auto& [port, index] : syn_of) {
-    const Bytes inside(syns[index].begin() + 14, syns[index].end());
-    const Bytes error =
-        icmp_error(router, read_frame(syns[index]).source, unreachable, inside, inside.size());
-    elsewhere.errors += machine.nic().arrive(error) != home[port];
-  }
-  for (const Bytes& frame : machine.nic().leave(syn_of.size())) {
-    const Seen error = read_frame(frame);
-    EXPECT_EQ(client, error.destination);
-    EXPECT_EQ(1u, syn_of.erase(read_ip(error.icmp_embedded).source_port))
-        << "the error names the client's port";
-  }
-  EXPECT_TRUE(syn_of.empty());
-  return elsewhere;
-}
-
 TEST_P(MultiQueue, RepliesAndIcmpErrorsReachTheOwnerOfTheFlow) {
   packet_pool();  // starts the EAL
   const uint32_t queues = GetParam();
   for (const bool is_spread : {false, true}) {
     SCOPED_TRACE(is_spread);
     Machine machine(queues, is_spread);
-    const Elsewhere v4 = exercise(machine, kClient4, kVip4, "198.18.1.254", 3);
-    const Elsewhere v6 = exercise(machine, kClient6, kVip6, "2001:db8:1::fe", 1);
+    const Elsewhere v4 = exercise(machine.nic(), kClient4, kVip4, "198.18.1.254", 3);
+    const Elsewhere v6 = exercise(machine.nic(), kClient6, kVip6, "2001:db8:1::fe", 1);
     const uint64_t replies = v4.replies + v6.replies, errors = v4.errors + v6.errors;
     EXPECT_EQ(replies + errors, machine.total(&WorkerCounters::handed_over));
     EXPECT_EQ(queues == 1 || is_spread, replies == 0);
