@@ -7,7 +7,9 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "contract/run_dir.h"
 
@@ -20,6 +22,19 @@ bool ask_driver(const std::string& interface, Question& question) {
   ifreq ask{};
   ask.ifr_data = reinterpret_cast<char*>(&question);
   return interface_ioctl(SIOCETHTOOL, interface, ask);
+}
+
+// One more than the highest queue that the interface's redirection table names; 0: it has none.
+uint32_t spread_queues_of(const std::string& interface) {
+  struct {
+    uint32_t cmd = ETHTOOL_GRXFHINDIR, size = 0;
+  } head;
+  if (!ask_driver(interface, head) || head.size == 0) return 0;
+  std::vector<uint32_t> words(2 + size_t{head.size});
+  words[0] = ETHTOOL_GRXFHINDIR;
+  words[1] = head.size;
+  if (!ask_driver(interface, words[0])) return 0;
+  return 1 + *std::max_element(words.begin() + 2, words.end());
 }
 
 }  // namespace
@@ -45,6 +60,7 @@ InterfaceFacts interface_facts(const std::string& interface) {
     facts.rx_queues = channels.rx_count + channels.combined_count;
     facts.has_combined_queues = channels.max_combined != 0;
   }
+  facts.spread_queues = std::min(spread_queues_of(interface), facts.rx_queues);
   ethtool_drvinfo driver{};
   driver.cmd = ETHTOOL_GDRVINFO;
   if (ask_driver(interface, driver))
@@ -53,9 +69,15 @@ InterfaceFacts interface_facts(const std::string& interface) {
 }
 
 std::string queues_command(const std::string& interface, const InterfaceFacts& facts, uint32_t queues) {
+  if (facts.spread_queues != 0 && facts.spread_queues < queues && queues <= facts.rx_queues)
+    return spread_command(interface, queues);
   const std::string count = std::to_string(queues), command = "ethtool -L " + interface;
   if (facts.has_combined_queues) return command + " combined " + count;
   return command + " rx " + count + " tx " + count;
+}
+
+std::string spread_command(const std::string& interface, uint32_t queues) {
+  return "ethtool -X " + interface + " equal " + std::to_string(queues);
 }
 
 }  // namespace portico

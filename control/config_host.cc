@@ -58,9 +58,9 @@ void check_queues(ConfigReader& reader, const DataplaneConfig& dataplane) {
   for (const auto& port : dataplane.ports) {
     if (parse_port(port.name, port.devargs).kind != PortKind::kernel_interface) continue;
     const InterfaceFacts facts = interface_facts(port.name);
-    if (facts.rx_queues == 0) continue;
+    if (facts.arrival_queues() == 0) continue;
     interfaces[port.name] = facts;
-    fewest = std::min(fewest, facts.rx_queues);
+    fewest = std::min(fewest, facts.arrival_queues());
   }
   // `auto` takes what all ports have.
   const bool is_given = dataplane.workers != 0;
@@ -68,9 +68,9 @@ void check_queues(ConfigReader& reader, const DataplaneConfig& dataplane) {
   const bool by_cpus = !dataplane.worker_cpus.empty();
   for (size_t i = 0; i < dataplane.ports.size(); ++i) {
     const auto found = interfaces.find(dataplane.ports[i].name);
-    if (found == interfaces.end() || found->second.rx_queues == workers) continue;
+    if (found == interfaces.end() || found->second.arrival_queues() == workers) continue;
     const auto& [name, facts] = *found;
-    const uint32_t count = facts.rx_queues;
+    const uint32_t count = facts.arrival_queues();
     const std::string place = !is_given ? fmt::format("dataplane/ports/#{}", i)
                               : by_cpus ? "dataplane/worker_cpus"
                                         : "dataplane/workers";

@@ -145,20 +145,26 @@ std::optional<std::string> objection_to(const PortPlan& port, uint32_t workers) 
            ": no permission to open it; run as root or with the capabilities CAP_NET_ADMIN, CAP_NET_RAW, "
            "CAP_BPF and CAP_IPC_LOCK";
   }
-  if (port.kind != PortKind::kernel_interface || facts.rx_queues == 0) return std::nullopt;
-  const std::string counts = "port " + port.name + ": the interface receives on " +
-                             std::to_string(facts.rx_queues) + " queues and there are " +
-                             std::to_string(workers) + " workers";
-  if (facts.rx_queues > workers) {
-    return counts + "; packets on the other queues would be lost; `" +
-           queues_command(port.interface, facts, workers) +
-           "`, or set `workers: " + std::to_string(facts.rx_queues) + "`";
+  return port.kind == PortKind::kernel_interface ? objection_to(port, facts, workers) : std::nullopt;
+}
+
+std::optional<std::string> objection_to(const PortPlan& port, const InterfaceFacts& facts, uint32_t workers) {
+  const uint32_t queues = facts.arrival_queues();
+  if (facts.mtu > kMostAfXdpMtu) {
+    return "port " + port.name + ": frames of MTU " + std::to_string(facts.mtu) +
+           " do not fit AF_XDP, which has a page for each; `ip link set dev " + port.interface + " mtu " +
+           std::to_string(kMostAfXdpMtu) + "`, or give the NIC to DPDK alone (vfio-pci)";
   }
-  if (facts.rx_queues < workers) {
-    return counts + "; set `workers: " + std::to_string(facts.rx_queues) + "`, or more queues with `" +
+  if (queues == 0 || queues == workers) return std::nullopt;
+  const std::string counts = "port " + port.name + ": the interface receives on " + std::to_string(queues) +
+                             " queues and there are " + std::to_string(workers) + " workers";
+  const std::string fitting = "set `workers: " + std::to_string(queues) + "`";
+  if (queues < workers)
+    return counts + "; " + fitting + ", or more queues with `" +
            queues_command(port.interface, facts, workers) + "`";
-  }
-  return std::nullopt;
+  return counts + "; packets on the other queues would be lost; `" +
+         queues_command(port.interface, facts, workers) + "`, or, where the driver cannot, `" +
+         spread_command(port.interface, workers) + "`, or " + fitting;
 }
 
 }  // namespace portico

@@ -28,7 +28,13 @@ bool has_network_rights();
 // if the interface keeps taking them out.
 std::string keep_vlan_tags(const std::string& interface);
 
+// The largest MTU of an interface that AF_XDP can have: a frame with two tags, what stands before it and what
+// the kernel puts behind it share a page of 4 KiB.
+inline constexpr uint32_t kMostAfXdpMtu = 3498;
+
 // Why the port cannot work with `workers` queue pairs and what to do; nothing if no reason is known.
 std::optional<std::string> objection_to(const PortPlan& port, uint32_t workers);
+// The same of a kernel interface that exists, by what the kernel says of it.
+std::optional<std::string> objection_to(const PortPlan& port, const InterfaceFacts& facts, uint32_t workers);
 
 }  // namespace portico

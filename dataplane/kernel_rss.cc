@@ -4,7 +4,8 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 
-#include "contract/interface_facts.h"
+#include <algorithm>
+
 #include "dataplane/ethtool_block.h"
 #include "dataplane/rss.h"
 
@@ -16,30 +17,39 @@ constexpr uint64_t kFourTuple = RXH_IP_SRC | RXH_IP_DST | RXH_L4_B_0_1 | RXH_L4_
 constexpr uint8_t kToeplitz =
     1 << 0;  // ETH_RSS_HASH_TOP of the kernel's <linux/ethtool.h>, which it does not export
 
-bool spreads_by_ports(const std::string& interface, uint32_t flow_type) {
+uint64_t hashed_fields(const std::string& interface, uint32_t flow_type) {
   EthtoolBlock<ethtool_rxnfc> fields(ETHTOOL_GRXFH, 0);
   fields.head()->flow_type = flow_type;
-  return fields.exchange(interface) && fields.head()->data == kFourTuple;
+  return fields.exchange(interface) ? fields.head()->data : 0;
 }
 
 }  // namespace
+
+std::optional<RssModel> rss_of_kernel(const KernelRss& rss) {
+  if (rss.function != kToeplitz || rss.table.empty() || rss.key.size() < kRssKeyBytes) return std::nullopt;
+  RssModel model;
+  for (const uint32_t queue : rss.table) model.queues.push_back(static_cast<uint16_t>(queue));
+  std::copy_n(rss.key.begin(), model.key.size(), model.key.begin());
+  model.v4 = rss.fields_v4 == kFourTuple;
+  model.v6 = rss.fields_v6 == kFourTuple;
+  return model;
+}
 
 std::optional<RssModel> rss_of_interface(const std::string& interface) {
   EthtoolBlock<ethtool_rxfh> sizes(ETHTOOL_GRSSH, 0);
   if (!sizes.exchange(interface)) return std::nullopt;
   const uint32_t entries = sizes.head()->indir_size, key_bytes = sizes.head()->key_size;
-  if (entries == 0 || key_bytes < kRssKeyBytes) return std::nullopt;
   EthtoolBlock<ethtool_rxfh> all(ETHTOOL_GRSSH, entries * sizeof(uint32_t) + key_bytes);
   all.head()->indir_size = entries;
   all.head()->key_size = key_bytes;
-  if (!all.exchange(interface) || all.head()->hfunc != kToeplitz) return std::nullopt;
-  RssModel model;
+  if (!all.exchange(interface)) return std::nullopt;
   const uint32_t* const table = all.head()->rss_config;
-  for (uint32_t i = 0; i < entries; ++i) model.queues.push_back(static_cast<uint16_t>(table[i]));
-  std::memcpy(model.key.data(), table + entries, model.key.size());
-  model.v4 = spreads_by_ports(interface, TCP_V4_FLOW);
-  model.v6 = spreads_by_ports(interface, TCP_V6_FLOW);
-  return model;
+  const auto* const key = reinterpret_cast<const uint8_t*>(table + entries);
+  return rss_of_kernel({.function = all.head()->hfunc,
+                        .table = {table, table + entries},
+                        .key = {key, key + key_bytes},
+                        .fields_v4 = hashed_fields(interface, TCP_V4_FLOW),
+                        .fields_v6 = hashed_fields(interface, TCP_V6_FLOW)});
 }
 
 }  // namespace portico

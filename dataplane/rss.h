@@ -30,6 +30,14 @@ bool set_rss_table(uint16_t port_id, const rte_eth_dev_info& info, uint32_t queu
 std::optional<RssModel> rss_of_device(uint16_t port_id, uint32_t queues);
 // What the kernel's driver of an interface says (ETHTOOL_GRSSH, ETHTOOL_GRXFH), without rights.
 std::optional<RssModel> rss_of_interface(const std::string& interface);
+// The same, as far as it has been read.
+struct KernelRss {
+  uint8_t function;             // bits of ETH_RSS_HASH_*
+  std::vector<uint32_t> table;  // queues
+  std::vector<uint8_t> key;
+  uint64_t fields_v4, fields_v6;  // RXH_* that count for TCP
+};
+std::optional<RssModel> rss_of_kernel(const KernelRss& rss);
 
 struct PortRss {
   std::string name;               // of the port

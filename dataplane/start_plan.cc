@@ -23,7 +23,7 @@ const SettingsRecord& settings_of(const Snapshot& snapshot) {
 
 // Queues that arriving packets may use on a port, as far as the host tells before DPDK runs.
 uint32_t queues_of(const PortPlan& port, unsigned cores) {
-  if (port.kind == PortKind::kernel_interface) return interface_facts(port.interface).rx_queues;
+  if (port.kind == PortKind::kernel_interface) return interface_facts(port.interface).arrival_queues();
   if (port.kind == PortKind::pci) return cores;
   return 1;
 }

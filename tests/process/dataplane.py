@@ -156,6 +156,11 @@ class Refuses(DataplaneTest):
     def test_more_workers_than_queues(self):
         self.refused(table(workers=2), "receives on 1 queues and there are 2 workers", "workers: 1")
 
+    def test_an_mtu_that_does_not_fit(self):
+        rig.run("ip", "link", "set", "wan0", "mtu", "9000")
+        self.addCleanup(rig.run, "ip", "link", "set", "wan0", "mtu", "1500")
+        self.refused(table(), "MTU 9000 do not fit AF_XDP", "ip link set dev wan0 mtu 3498")
+
     def test_a_cpu_that_does_not_exist(self):
         self.refused("worker-cpus 4000\n" + IN_MEMORY, "no CPU 4000")
 

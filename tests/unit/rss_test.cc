@@ -3,6 +3,7 @@
 #include "dataplane/rss.h"
 
 #include <gmock/gmock.h>
+#include <linux/ethtool.h>
 
 #include "tests/support/nic_model.h"
 
@@ -48,6 +49,36 @@ TEST(Rss, TheDigestChangesWithWhateverMovesPackets) {
        {std::optional(nic_model(symmetric_key(), 128, 2)), std::optional(nic_model(kUsualKey, 128, 3)),
         std::optional(no_v6), std::optional<RssModel>()})
     EXPECT_NE(digest(usual), digest(other));
+}
+
+// As ixgbe and others answer.
+KernelRss kernel_rss() {
+  constexpr uint64_t kPortsToo = RXH_IP_SRC | RXH_IP_DST | RXH_L4_B_0_1 | RXH_L4_B_2_3;
+  KernelRss rss{.function = 1,
+                .table = {},
+                .key = {kUsualKey.begin(), kUsualKey.end()},
+                .fields_v4 = kPortsToo,
+                .fields_v6 = kPortsToo};
+  for (uint32_t i = 0; i < 128; ++i) rss.table.push_back(i % 4);
+  return rss;
+}
+
+TEST(Rss, AKernelsDriverIsTakenAtItsWord) {
+  EXPECT_EQ(rss_of_kernel(kernel_rss()), nic_model(kUsualKey, 128, 4));
+  KernelRss rss = kernel_rss();
+  rss.key.resize(52);  // as i40e's
+  EXPECT_EQ(rss_of_kernel(rss), nic_model(kUsualKey, 128, 4));
+  rss.fields_v4 = RXH_IP_SRC | RXH_IP_DST;
+  EXPECT_FALSE(rss_of_kernel(rss)->v4);
+  EXPECT_TRUE(rss_of_kernel(rss)->v6);
+}
+
+TEST(Rss, WhatIsNoToeplitzHashIsNone) {
+  KernelRss other = kernel_rss(), no_table = other, short_key = other;
+  other.function = 2;  // XOR
+  no_table.table.clear();
+  short_key.key.resize(16);
+  for (const KernelRss& rss : {other, no_table, short_key}) EXPECT_FALSE(rss_of_kernel(rss));
 }
 
 // Where drivers do not tell, nothing is made up.

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "dataplane/buffers.h"
+#include "dataplane/device.h"
 #include "dataplane/idle.h"
 #include "dataplane/telemetry.h"
 
@@ -214,6 +215,41 @@ TEST(Idle, SleepsLongerTheLongerTheSilence) {
   EXPECT_EQ(IdleBackoff::kLongestNs, last);
   idle.reset();
   EXPECT_EQ(0u, idle.next_sleep_ns());
+}
+
+// A NIC with eight queues, as the kernel tells of it.
+InterfaceFacts nic_facts(uint32_t spread_queues, uint32_t mtu = 1500) {
+  return {.exists = true, .is_up = true, .mtu = mtu, .rx_queues = 8, .spread_queues = spread_queues};
+}
+std::string objection(const InterfaceFacts& facts, uint32_t workers) {
+  const PortPlan port = plan_port(port_record("eth0"), 0, workers, "");
+  return objection_to(port, facts, workers).value_or("");
+}
+
+TEST(KernelInterface, AQueueWithoutAWorkerIsRefusedWithTheCommandToType) {
+  EXPECT_EQ("", objection(nic_facts(0), 8));
+  EXPECT_EQ("", objection(nic_facts(8), 8));
+  EXPECT_EQ("", objection({.exists = true}, 3)) << "the driver does not tell";
+  EXPECT_THAT(objection(nic_facts(8), 2),
+              testing::AllOf(HasSubstr("receives on 8 queues and there are 2 workers"),
+                             HasSubstr("`ethtool -L eth0 combined 2`"),
+                             HasSubstr("`ethtool -X eth0 equal 2`"), HasSubstr("`workers: 8`")));
+  EXPECT_THAT(objection(nic_facts(8), 9),
+              testing::AllOf(HasSubstr("`ethtool -L eth0 combined 9`"), Not(HasSubstr("ethtool -X"))));
+}
+
+TEST(KernelInterface, WhatTheRedirectionTableDoesNotNameReceivesNothing) {
+  EXPECT_EQ("", objection(nic_facts(2), 2)) << "ethtool -X eth0 equal 2";
+  EXPECT_THAT(objection(nic_facts(2), 4),
+              testing::AllOf(HasSubstr("on 2 queues"), HasSubstr("`ethtool -X eth0 equal 4`")));
+  EXPECT_THAT(objection(nic_facts(2), 1), HasSubstr("on 2 queues"));
+}
+
+TEST(KernelInterface, AnMtuThatDoesNotFitAPageIsRefused) {
+  EXPECT_EQ("", objection(nic_facts(0, kMostAfXdpMtu), 8));
+  EXPECT_THAT(objection(nic_facts(0, 9000), 8),
+              testing::AllOf(HasSubstr("MTU 9000"), HasSubstr("`ip link set dev eth0 mtu 3498`"),
+                             HasSubstr("vfio-pci")));
 }
 
 TEST(ExplainParameters, AreCheckedOneByOne) {
