@@ -24,6 +24,7 @@
 #include "control/config.h"
 #include "control/flow_tables.h"
 #include "control/service.h"
+#include "control/web/web.h"
 
 namespace portico {
 namespace {
@@ -34,6 +35,9 @@ constexpr const char* kUsage =
     "  --run-dir DIR        shared with portico-dataplane, on a tmpfs (default /run/portico)\n"
     "  --state-dir DIR      where drained backends and health stay (default: the run directory)\n"
     "  --metrics ADDR:PORT  also serve /metrics over TCP, on a loopback address\n"
+    "  --http ADDR:PORT     also serve the web page, and with it /metrics and the API's reading part; on a\n"
+    "                       loopback address, with --http-tokens on others, too\n"
+    "  --http-tokens FILE   who may drain, hold and resume there: a line NAME TOKEN for each\n"
     "  --check              check the configuration, print what is wrong, change nothing\n"
     "  --cleanup            remove the addresses and the guard that control installed, and the\n"
     "                       dataplane's flow tables, then end\n"
@@ -45,7 +49,7 @@ constexpr const char* kUsage =
 struct Options {
   ServiceOptions service{
       .config_path = "/etc/portico/portico.yaml", .run_dir = "/run/portico", .state_dir = ""};
-  std::string metrics, log_level = "info";
+  std::string metrics, http, http_tokens, log_level = "info";
   bool check = false, cleanup = false, force = false, version = false, help = false;
 };
 
@@ -54,6 +58,8 @@ std::optional<Options> parse_options(int argc, char** argv) {
                                  {"run-dir", required_argument, nullptr, 'r'},
                                  {"state-dir", required_argument, nullptr, 's'},
                                  {"metrics", required_argument, nullptr, 'm'},
+                                 {"http", required_argument, nullptr, 'w'},
+                                 {"http-tokens", required_argument, nullptr, 't'},
                                  {"log-level", required_argument, nullptr, 'l'},
                                  {"check", no_argument, nullptr, 'k'},
                                  {"cleanup", no_argument, nullptr, 'x'},
@@ -71,6 +77,10 @@ std::optional<Options> parse_options(int argc, char** argv) {
       options.service.state_dir = optarg;
     else if (c == 'm')
       options.metrics = optarg;
+    else if (c == 'w')
+      options.http = optarg;
+    else if (c == 't')
+      options.http_tokens = optarg;
     else if (c == 'l')
       options.log_level = optarg;
     else if (c == 'k')
@@ -144,7 +154,7 @@ class Signals {
     set_.async_wait([this](const boost::system::error_code& error, int signal) {
       if (error) return;
       if (signal != SIGHUP) return io_.stop();
-      service_.reload();
+      service_.reload("SIGHUP");
       wait();
     });
   }
@@ -191,7 +201,38 @@ class LocalSocket {
   std::string told_;  // what making it anew failed with
 };
 
+// What is served over TCP. Ends control's start if it cannot be: who asked for it relies on it.
+class TcpServers {
+ public:
+  TcpServers(boost::asio::io_context& io, Api& api, const Options& options, Access access) {
+    if (!options.metrics.empty())
+      metrics_ = HttpServer::on_tcp(io, options.metrics,
+                                    [&api](const ApiRequest& request, const ApiRespond& respond) {
+                                      api.handle_metrics(request, respond);
+                                    });
+    if (options.http.empty()) return;
+    const auto web = std::make_shared<Web>(api, std::move(access), !is_loopback(options.http));
+    http_ = HttpServer::on_tcp(io, options.http, [web](const ApiRequest& request, const ApiRespond& respond) {
+      web->handle(request, respond);
+    });
+    spdlog::info("the web page is at http://{}/", options.http);
+  }
+
+  // Before anything is touched: the token file, and where must not be listened.
+  static Access read_access(const Options& options) {
+    Access access = Access::from_file(options.http_tokens);
+    if (!options.metrics.empty()) check_listen(options.metrics, false, "metrics are served on loopback only");
+    if (!options.http.empty())
+      check_listen(options.http, access.has_tokens(), "give --http-tokens FILE, too, to serve there");
+    return access;
+  }
+
+ private:
+  std::unique_ptr<HttpServer> metrics_, http_;
+};
+
 int run(const Options& options, const ConfigResult& loaded) {
+  Access access = TcpServers::read_access(options);
   boost::asio::io_context io(1);
   Service service(io, options.service);
   service.start(loaded);
@@ -200,7 +241,7 @@ int run(const Options& options, const ConfigResult& loaded) {
     api.handle(request, respond);
   };
   const LocalSocket local(io, options.service.run_dir + "/control.sock", handler);
-  const auto tcp = options.metrics.empty() ? nullptr : HttpServer::on_tcp(io, options.metrics, handler);
+  const TcpServers tcp(io, api, options, std::move(access));
   const Signals signals(io, service);
   spdlog::info("portico-control {} for instance {} is running", PORTICO_VERSION, loaded.config->instance);
   io.run();

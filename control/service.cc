@@ -11,15 +11,26 @@
 namespace portico {
 namespace {
 
-void log_event(DataplaneWatch::Level level, const std::string& text) {
+int64_t now_ms() {
+  return static_cast<int64_t>(realtime_ns() / 1'000'000);
+}
+
+void log_event(EventLog& events, DataplaneWatch::Level level, const std::string& text) {
+  Event event{.at_ms = now_ms(), .kind = Event::Kind::dataplane, .text = text};
   switch (level) {
     case DataplaneWatch::Level::info:
-      return spdlog::info("{}", text);
+      spdlog::info("{}", text);
+      break;
     case DataplaneWatch::Level::warning:
-      return spdlog::warn("{}", text);
+      spdlog::warn("{}", text);
+      event.level = Event::Level::warning;
+      break;
     case DataplaneWatch::Level::error:
-      return spdlog::error("{}", text);
+      spdlog::error("{}", text);
+      event.level = Event::Level::error;
+      break;
   }
+  events.add(std::move(event));
 }
 
 std::vector<std::string> warnings_of(const ConfigResult& result) {
@@ -38,8 +49,8 @@ Service::~Service() = default;
 void Service::start(const ConfigResult& loaded) {
   impl_->start(loaded);
 }
-ReloadResult Service::reload() {
-  return impl_->reload();
+ReloadResult Service::reload(const std::string& who) {
+  return impl_->reload(who);
 }
 CommandResult Service::set_admin(const std::string& pool, const std::string& backend, AdminEntry entry,
                                  bool force) {
@@ -47,6 +58,12 @@ CommandResult Service::set_admin(const std::string& pool, const std::string& bac
 }
 StatusView Service::view() const {
   return impl_->view();
+}
+const EventLog& Service::events() const {
+  return impl_->events;
+}
+const History& Service::history() const {
+  return impl_->history;
 }
 const std::string& Service::effective() const {
   return impl_->effective;
@@ -59,8 +76,10 @@ Service::Impl::Impl(boost::asio::io_context& context, ServiceOptions with)
     : io(context),
       options(std::move(with)),
       state_dir(options.state_dir.empty() ? options.run_dir : options.state_dir),
+      events(now_ms()),
       operators(state_dir + "/operator.json"),
-      watch(options.run_dir, log_event),
+      watch(options.run_dir,
+            [this](DataplaneWatch::Level level, const std::string& text) { log_event(events, level, text); }),
       publish_timer(context),
       keep_host_timer(context),
       store_timer(context) {}
@@ -74,7 +93,8 @@ Service::Impl::~Impl() {
 
 void Service::Impl::start(const ConfigResult& loaded) {
   const Config& first = *loaded.config;
-  started_ms = static_cast<int64_t>(realtime_ns() / 1'000'000);
+  started_ms = now_ms();
+  events.add({.at_ms = started_ms, .kind = Event::Kind::control, .text = "portico-control has started"});
   // The run directory is ours from here on: a second instance ends here, before it touched anything.
   ensure_run_dir(options.run_dir);
   publisher = std::make_unique<Publisher>(options.run_dir);
@@ -109,7 +129,29 @@ void Service::Impl::start(const ConfigResult& loaded) {
   start_loop();
 }
 
-ReloadResult Service::Impl::reload() {
+ReloadResult Service::Impl::reload(const std::string& who) {
+  ReloadResult result = read_and_apply();
+  note_reload(result, who);
+  return result;
+}
+
+void Service::Impl::note_reload(const ReloadResult& result, const std::string& who) {
+  Event event{.at_ms = now_ms(), .kind = Event::Kind::configuration, .who = who};
+  if (result.read.config) {
+    event.text = "configuration " + std::to_string(config_version) + " was applied";
+    event.why = result.waits_for;
+    return events.add(std::move(event));
+  }
+  event.level = Event::Level::error;
+  event.text = "a configuration was refused; nothing was changed";
+  event.why = result.failure;
+  for (const auto& message : result.read.messages)
+    if (event.why.empty() && message.is_error)
+      event.why = "line " + std::to_string(message.line) + ": " + message.text;
+  events.add(std::move(event));
+}
+
+ReloadResult Service::Impl::read_and_apply() {
   ReloadResult result{load_config(options.config_path, /*check_system=*/true), {}, {}};
   if (!result.read.config) {
     spdlog::error("configuration not applied:\n{}", format_messages(result.read, options.config_path));
@@ -127,7 +169,7 @@ ReloadResult Service::Impl::reload() {
   const std::string effective_before = effective;
   if (const auto error = apply(*result.read.config, result.read.effective)) return refuse(*error);
   ++config_version;
-  const int64_t loaded_before = std::exchange(loaded_ms, static_cast<int64_t>(realtime_ns() / 1'000'000));
+  const int64_t loaded_before = std::exchange(loaded_ms, now_ms());
   publish();
   if (!publish_error.empty()) {
     --config_version;
@@ -172,6 +214,13 @@ CommandResult Service::Impl::set_admin(const std::string& pool, const std::strin
   if (auto error = operators.set({in, backend}, std::move(entry)))
     return failed(Kind::failed, *error, "nothing was changed; make room or mend permissions");
   spdlog::info("backend {}/{} is {} by {}{}", in, backend, state, who, why.empty() ? "" : ": " + why);
+  events.add({.at_ms = now_ms(),
+              .kind = Event::Kind::operation,
+              .pool = in,
+              .backend = backend,
+              .text = "backend " + in + "/" + backend + " was set " + state,
+              .who = who,
+              .why = why});
   all_changed = true;
   publish();
   if (!publish_error.empty()) return failed(Kind::failed, publish_error, "it is tried again every second");

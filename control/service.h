@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "control/config.h"
+#include "control/events.h"
+#include "control/history.h"
 #include "control/operator_state.h"
 
 namespace boost::asio {
@@ -53,8 +55,9 @@ class Service {
   // and begins to watch. Throws std::runtime_error with a text for the operator.
   void start(const ConfigResult& loaded);
 
-  // Reads the configuration file again and applies it as a difference. On any error nothing is changed.
-  ReloadResult reload();
+  // Reads the configuration file again and applies it as a difference. On any error nothing is changed. `who`
+  // asked for it.
+  ReloadResult reload(const std::string& who);
 
   // Sets a backend's operator state. `pool` may be empty if the backend's name is in one pool only. Without
   // `force` the last usable backend of a pool is not taken out.
@@ -62,6 +65,10 @@ class Service {
 
   // What the status, the metrics and explain show, as of now. Valid until the io_context runs again.
   StatusView view() const;
+
+  // What happened lately, and how the backends did.
+  const EventLog& events() const;
+  const History& history() const;
 
   // The configuration in use with all defaults and where each value is from (YAML).
   const std::string& effective() const;

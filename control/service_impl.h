@@ -19,7 +19,9 @@
 #include "control/builder.h"
 #include "control/checks/health.h"
 #include "control/dataplane_watch.h"
+#include "control/events.h"
 #include "control/guard.h"
+#include "control/history.h"
 #include "control/ids.h"
 #include "control/neighbours.h"
 #include "control/next_hops.h"
@@ -47,7 +49,9 @@ struct Service::Impl {
 
   // service.cc
   void start(const ConfigResult& loaded);
-  ReloadResult reload();
+  ReloadResult reload(const std::string& who);
+  ReloadResult read_and_apply();
+  void note_reload(const ReloadResult& result, const std::string& who);
   CommandResult set_admin(const std::string& pool, const std::string& backend, AdminEntry entry, bool force);
   StatusView view() const;
 
@@ -79,6 +83,7 @@ struct Service::Impl {
   void start_loop();
   void tend_table();
   void on_health_change(const std::string& pool, const std::string& backend);
+  void note_health(const std::string& pool, const std::string& backend, const BackendHealth& status);
   void wait_for_neighbours();
   void keep_host();
   void schedule_keep_host();
@@ -93,6 +98,8 @@ struct Service::Impl {
   Config config;
   std::string effective;
   std::vector<std::string> interfaces;  // of dataplane.ports, by index
+  EventLog events;
+  History history;
   uint64_t config_version = 0;
   uint64_t noted_version = 0;  // what `applied` in the state directory says; 0: nothing written yet
   int64_t loaded_ms = 0, started_ms = 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "control/service_impl.h"
+#include "control/status.h"
 
 namespace portico {
 namespace {
@@ -51,6 +52,8 @@ void Service::Impl::start_loop() {
   });
   every(kPoll, [this] { poll_dataplane(); });
   every(1000ms, [this] { each_second(); });
+  every(kHistoryInterval,
+        [this] { history.sample(view(), static_cast<int64_t>(realtime_ns() / 1'000'000)); });
   neighbours_fd.emplace(io, dup(neighbours->fd()));
   wait_for_neighbours();
   poll_dataplane();
@@ -75,13 +78,28 @@ void Service::Impl::on_health_change(const std::string& pool, const std::string&
   if (status) {
     auto& logged = logged_health[{pool, backend}];
     health_state_changed |= logged != status->state;
-    if (logged != status->state)
+    if (logged != status->state) {
       spdlog::info("backend {}/{} is {}{}", pool, backend, to_string(status->state),
                    status->reason.empty() ? "" : ": " + status->reason);
+      note_health(pool, backend, *status);
+    }
     logged = status->state;
   }
   changed_pools.insert(pool);
   schedule_publish();
+}
+
+void Service::Impl::note_health(const std::string& pool, const std::string& backend,
+                                const BackendHealth& status) {
+  const bool is_down = status.state == HealthState::down;
+  events.add({.at_ms = static_cast<int64_t>(realtime_ns() / 1'000'000),
+              .kind = Event::Kind::health,
+              .level = is_down ? Event::Level::error : Event::Level::info,
+              .pool = pool,
+              .backend = backend,
+              .text = "backend " + pool + "/" + backend + " is " + std::string(to_string(status.state)),
+              .why = status.reason});
+  if (is_down) history.note_down(pool, backend);
 }
 
 void Service::Impl::wait_for_neighbours() {

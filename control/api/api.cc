@@ -30,7 +30,9 @@ ApiResponse json_response(unsigned status, const json& body) {
   return {status, "application/json", body.dump(2, ' ', false, json::error_handler_t::replace) + "\n"};
 }
 
-bool may_change(const std::optional<Peer>& peer) {
+bool may_change(const ApiRequest& request) {
+  const auto& peer = request.peer;
+  if (!request.who.empty()) return true;
   return peer && (peer->uid == 0 || peer->uid == geteuid() ||
                   std::find(peer->groups.begin(), peer->groups.end(), getegid()) != peer->groups.end());
 }
@@ -46,9 +48,21 @@ std::string name_of_user(uint32_t uid) {
   return "uid " + std::to_string(uid);
 }
 
+std::string who_asks(const ApiRequest& request) {
+  return request.who.empty() ? name_of_user(request.peer->uid) : request.who;
+}
+
 bool is_get(const std::string& path) {
   return path == "/v1/status" || path == "/v1/drops" || path == "/v1/config/effective" ||
-         path == "/v1/explain" || path == "/metrics";
+         path == "/v1/explain" || path == "/v1/events" || path == "/v1/history" || path == "/v1/stream" ||
+         path == "/metrics";
+}
+
+// The `after` of a question for events: 0 if it is not there, nothing if it is no id.
+std::optional<uint64_t> parse_after(const std::string& query) {
+  const std::string text = query_value(query, "after").value_or("");
+  if (text.size() > 15 || text.find_first_not_of("0123456789") != std::string::npos) return std::nullopt;
+  return text.empty() ? 0 : std::stoull(text);
 }
 
 // "/v1/backends/POOL/BACKEND/ACTION" in its parts.
@@ -126,8 +140,6 @@ ApiResponse api_error(unsigned status, const std::string& error, const std::stri
 }
 
 void Api::handle(const ApiRequest& request, const ApiRespond& respond) {
-  if (!request.peer && request.path != "/metrics")
-    return respond(api_error(404, "only /metrics is served over TCP", "use the Unix socket control.sock"));
   const bool get_path = is_get(request.path);
   const bool post_path = request.path == "/v1/reload" || request.path == kUpgradePath ||
                          parse_backend_path(request.path).has_value();
@@ -138,26 +150,43 @@ void Api::handle(const ApiRequest& request, const ApiRespond& respond) {
   if (request.path == "/v1/explain")
     return answer_explain(io_, service_.view(), service_.run_dir(), request.query, respond);
   if (get_path) return respond(get(request));
-  if (!may_change(request.peer))
+  if (!may_change(request))
     return respond(
         api_error(403, "not allowed", "run it as root, or as the user or group of portico-control"));
   if (request.path == kUpgradePath) return answer_upgrade(io_, service_.run_dir(), respond);
   respond(post(request));
 }
 
+void Api::handle_metrics(const ApiRequest& request, const ApiRespond& respond) {
+  if (request.path == "/metrics") return handle(request, respond);
+  respond(api_error(404, "only /metrics is served here", "use the Unix socket control.sock, or --http"));
+}
+
 ApiResponse Api::get(const ApiRequest& request) {
+  if (request.path == "/v1/history") return {200, "application/json", service_.history().json() + "\n"};
+  if (request.path == "/v1/stream" || request.path == "/v1/events") return stream(request);
   if (request.path == "/v1/status") return {200, "application/json", status_json(service_.view())};
   if (request.path == "/v1/drops") return {200, "application/json", drops_json(service_.view())};
   if (request.path == "/v1/config/effective") return {200, "text/yaml", service_.effective()};
   return {200, kMetricsContentType, metrics_text(service_.view())};
 }
 
-ApiResponse Api::post(const ApiRequest& request) {
-  return request.path == "/v1/reload" ? reload() : post_backend(request);
+ApiResponse Api::stream(const ApiRequest& request) {
+  const auto after = parse_after(request.query);
+  if (!after) return api_error(400, "`after` is no id of an event", "leave it out, or take the last event's");
+  if (request.path == "/v1/events")
+    return {200, "application/json", "{\"events\": " + service_.events().json_after(*after) + "}\n"};
+  ApiResponse response{200, "text/event-stream", ""};
+  response.stream = feed_.open(*after);
+  return response;
 }
 
-ApiResponse Api::reload() {
-  const ReloadResult result = service_.reload();
+ApiResponse Api::post(const ApiRequest& request) {
+  return request.path == "/v1/reload" ? reload(request) : post_backend(request);
+}
+
+ApiResponse Api::reload(const ApiRequest& request) {
+  const ReloadResult result = service_.reload(who_asks(request));
   const StatusView view = service_.view();
   json body = {{"path", view.config_path}, {"messages", messages_json(result.read)}};
   if (result.read.config) {
@@ -187,7 +216,7 @@ ApiResponse Api::post_backend(const ApiRequest& request) {
   const CommandResult result =
       service_.set_admin(path->pool == "-" ? "" : path->pool, path->backend,
                          {.state = *admin,
-                          .who = name_of_user(request.peer->uid),
+                          .who = who_asks(request),
                           .since_ms = static_cast<int64_t>(realtime_ns() / 1'000'000),
                           .why = body->why},
                          body->force);

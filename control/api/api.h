@@ -2,6 +2,7 @@
 // The endpoints of docs/api.md.
 #pragma once
 
+#include "control/api/feed.h"
 #include "control/api/http_server.h"
 #include "control/service.h"
 
@@ -10,20 +11,25 @@ namespace portico {
 class Api {
  public:
   // Both must outlive it.
-  Api(boost::asio::io_context& io, Service& service) : io_(io), service_(service) {}
+  Api(boost::asio::io_context& io, Service& service) : io_(io), service_(service), feed_(service) {}
 
   // Answers one request, `explain` and upgrades after the dataplane has answered. Changes need a peer on the
-  // Unix socket who is root, or of the same user or group as control; over TCP there is only GET /metrics.
+  // Unix socket who is root, or of the same user or group as control, or `request.who`. Over TCP it answers
+  // only what others let through: handle_metrics() and control/web/web.h.
   void handle(const ApiRequest& request, const ApiRespond& respond);
+  // GET /metrics and nothing else.
+  void handle_metrics(const ApiRequest& request, const ApiRespond& respond);
 
  private:
   ApiResponse get(const ApiRequest& request);
   ApiResponse post(const ApiRequest& request);
   ApiResponse post_backend(const ApiRequest& request);
-  ApiResponse reload();
+  ApiResponse reload(const ApiRequest& request);
+  ApiResponse stream(const ApiRequest& request);
 
   boost::asio::io_context& io_;
   Service& service_;
+  Feed feed_;
 };
 
 // The error body of docs/api.md.

@@ -25,6 +25,9 @@ namespace http = beast::http;
 using asio::ip::tcp;
 using unix_stream = asio::local::stream_protocol;
 
+// What the kernel keeps for a slow client of a stream: by itself it would take megabytes.
+constexpr int kStreamBufferBytes = 128 * 1024;
+
 std::optional<Peer> peer_of(unix_stream::socket& socket) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
@@ -43,7 +46,8 @@ std::optional<Peer> peer_of(tcp::socket&) {
 
 // A connection as the server sees it.
 struct Connection {
-  enum class Phase { reading, writing, handling };  // in the order in which they give way to new ones
+  // In the order in which they give way to new ones; from `handling` on they do not.
+  enum class Phase { reading, writing, handling, streaming };
   Phase phase = Phase::reading;
   uint64_t turn = 0;  // when the phase began: the lower, the longer ago
   std::function<void()> close;
@@ -55,6 +59,7 @@ struct Shared {
   bool closed = false;
   std::set<Connection*> open;
   uint64_t turns = 0;
+  uint32_t streams = 0;
 
   // True if another connection may come. At the limit the client that keeps us waiting the longest loses its
   // own: clients that hold connections and say nothing must not lock others out.
@@ -64,7 +69,7 @@ struct Shared {
       return std::pair(a->phase, a->turn) < std::pair(b->phase, b->turn);
     });
     Connection* const victim = *first;
-    if (victim->phase == Connection::Phase::handling) return false;  // the answer is ours to give
+    if (victim->phase >= Connection::Phase::handling) return false;  // the answer is ours to give
     open.erase(first);
     victim->close();
     return true;
@@ -84,11 +89,17 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
   using Stream = beast::basic_stream<Protocol>;
 
   Session(typename Protocol::socket socket, std::shared_ptr<Shared> shared)
-      : peer_(peer_of(socket)), stream_(std::move(socket)), shared_(std::move(shared)) {
+      : peer_(peer_of(socket)),
+        stream_(std::move(socket)),
+        pause_(stream_.get_executor()),
+        shared_(std::move(shared)) {
     connection_.close = [this] { stream_.close(); };
     shared_->open.insert(&connection_);
   }
-  ~Session() { shared_->open.erase(&connection_); }
+  ~Session() {
+    shared_->open.erase(&connection_);
+    if (connection_.phase == Connection::Phase::streaming) --shared_->streams;
+  }
 
   void read() {
     begin(Connection::Phase::reading);
@@ -132,22 +143,33 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
                        .path = *path,
                        .query = mark == std::string::npos ? "" : target.substr(mark + 1),
                        .body = message.body(),
-                       .peer = peer_};
+                       .peer = peer_,
+                       .host = std::string(message[http::field::host]),
+                       .authorization = std::string(message[http::field::authorization]),
+                       .who = {}};
     begin(Connection::Phase::handling);
     // The answer's own time, not the client's: the handler bounds what it waits for.
     stream_.expires_never();
     shared_->handler(request, [self = this->shared_from_this(), keep](ApiResponse response) {
-      self->send(std::move(response), keep);
+      if (response.stream)
+        self->begin_stream(std::move(response));
+      else
+        self->send(std::move(response), keep);
     });
+  }
+
+  void fill(ApiResponse& from, bool keep) {
+    response_.emplace(http::int_to_status(from.status), 11);
+    response_->set(http::field::content_type, from.content_type);
+    response_->set(http::field::cache_control, "no-store");
+    for (const auto& [name, value] : from.headers) response_->set(name, value);
+    response_->keep_alive(keep);
   }
 
   void send(ApiResponse from, bool keep) {
     if (shared_->closed) return;
     begin(Connection::Phase::writing);
-    response_.emplace(http::int_to_status(from.status), 11);
-    response_->set(http::field::content_type, from.content_type);
-    response_->set(http::field::cache_control, "no-store");
-    response_->keep_alive(keep);
+    fill(from, keep);
     response_->body() = std::move(from.body);
     response_->prepare_payload();
     stream_.expires_after(std::chrono::seconds(kApiTimeoutSeconds));
@@ -160,13 +182,61 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
                       });
   }
 
+  // Without a length: it ends with the connection.
+  void begin_stream(ApiResponse from) {
+    if (shared_->closed) return;
+    if (shared_->streams >= kMaxApiStreams)
+      return send(refusal(503, "too many streams are open", "close another page or `--follow`"), false);
+    begin(Connection::Phase::streaming);
+    ++shared_->streams;
+    beast::error_code ignored;
+    stream_.socket().set_option(asio::socket_base::send_buffer_size(kStreamBufferBytes), ignored);
+    fill(from, false);
+    next_ = std::move(from.stream);
+    serializer_.emplace(*response_);
+    stream_.expires_after(std::chrono::seconds(kStreamTimeoutSeconds));
+    http::async_write_header(stream_, *serializer_,
+                             [self = this->shared_from_this()](beast::error_code error, size_t) {
+                               if (!error) self->send_next();
+                             });
+  }
+
+  void send_next() {
+    if (shared_->closed) return;
+    piece_ = next_();
+    quiet_ms_ = piece_ ? 0 : quiet_ms_ + kStreamPeriodMs;
+    if (quiet_ms_ >= kStreamSilenceSeconds * 1000) {
+      quiet_ms_ = 0;
+      piece_ = std::make_shared<const std::string>(":\n\n");
+    }
+    if (!piece_) return look_later();
+    stream_.expires_after(std::chrono::seconds(kStreamTimeoutSeconds));
+    asio::async_write(stream_, asio::buffer(*piece_),
+                      [self = this->shared_from_this()](beast::error_code error, size_t) {
+                        self->piece_.reset();
+                        if (!error) self->look_later();
+                      });
+  }
+  void look_later() {
+    pause_.expires_after(std::chrono::milliseconds(kStreamPeriodMs));
+    pause_.async_wait([self = this->shared_from_this()](beast::error_code error) {
+      if (!error) self->send_next();
+    });
+  }
+
   std::optional<Peer> peer_;
   Stream stream_;
+  asio::steady_timer pause_;
   std::shared_ptr<Shared> shared_;
   Connection connection_;
   beast::flat_buffer buffer_{kMaxApiHeaderBytes + kMaxApiBodyBytes};
   std::optional<http::request_parser<http::string_body>> parser_;
   std::optional<http::response<http::string_body>> response_;
+  // Of a stream.
+  std::optional<http::response_serializer<http::string_body>> serializer_;
+  ApiStream next_;
+  std::shared_ptr<const std::string> piece_;  // on its way
+  uint32_t quiet_ms_ = 0;
 };
 
 template <typename Protocol>
@@ -226,8 +296,6 @@ tcp::endpoint parse_endpoint(const std::string& text) {
   const unsigned long port = number ? std::stoul(digits) : 65536;
   if (error || port > 65535)
     throw std::runtime_error("\"" + text + "\" is no address and port; write for example 127.0.0.1:9090");
-  if (!address.is_loopback())
-    throw std::runtime_error(text + " is not a loopback address: metrics are served on loopback only");
   return {address, static_cast<uint16_t>(port)};
 }
 
@@ -266,6 +334,10 @@ std::unique_ptr<HttpServer> HttpServer::on_tcp(asio::io_context& io, const std::
   } catch (const std::exception& e) {
     throw std::runtime_error("cannot listen on " + text + ": " + e.what());
   }
+}
+
+bool is_loopback(const std::string& endpoint) {
+  return parse_endpoint(endpoint).address().is_loopback();
 }
 
 std::optional<std::string> percent_decode(std::string_view text) {

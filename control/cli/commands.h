@@ -33,6 +33,8 @@ int fail(const Context& context, int exit, const std::string& error, const std::
 
 int show_status(const Context& context);
 int show_drops(const Context& context, bool all);
+// `follow`: also those that come, until it is ended.
+int show_events(const Context& context, bool follow);
 int reload(const Context& context);
 // `elsewhere`: the file is for another host.
 int check_config(const Context& context, const std::string& path, bool elsewhere);

@@ -23,7 +23,7 @@ constexpr char kExitStatuses[] =
 // What the command line says.
 struct Arguments {
   std::string run_dir = "/run/portico";
-  bool json = false, all = false, elsewhere = false, effective = false, force = false;
+  bool json = false, all = false, elsewhere = false, effective = false, force = false, follow = false;
   std::string file, client, service, listen, backend, why;
 };
 
@@ -43,6 +43,10 @@ void add_views(CLI::App& app, Action& chosen, Arguments& args) {
   CLI::App* drops = add(app, chosen, "drops", "Packets that were dropped, by reason, with what each means",
                         [&](const Context& context) { return show_drops(context, args.all); });
   drops->add_flag("--all", args.all, "Also the reasons that no packet had");
+  CLI::App* events = add(app, chosen, "events",
+                         "What happened lately: health, configurations, operators' commands, the dataplane",
+                         [&](const Context& context) { return show_events(context, args.follow); });
+  events->add_flag("--follow", args.follow, "Go on with what happens; with --json, one object a line");
   CLI::App* why =
       add(app, chosen, "explain", "Where a client's connection goes, or would go, and why",
           [&](const Context& context) { return explain(context, args.client, args.service, args.listen); });

@@ -15,6 +15,8 @@ std::string status_text(const nlohmann::json& status, const Style& style);
 std::string take_over_text(const nlohmann::json& take_over);
 // `all`: also the reasons without packets.
 std::string drops_text(const nlohmann::json& drops, bool all, const Style& style);
+// `events` as GET /v1/events lists them: a line or two for each.
+std::string events_text(const nlohmann::json& events, const Style& style);
 std::string explain_text(const nlohmann::json& explanation, const Style& style);
 
 }  // namespace portico::cli

@@ -14,6 +14,7 @@ all_tests() {
   fi
   echo unit-and-packet-tests
   echo lint
+  echo web-bundle
   find tests/e2e -maxdepth 1 -type f -perm -u+x -printf '%f\n' 2>/dev/null | sort
   echo sanitized-core-tests
   echo fuzz
@@ -42,6 +43,7 @@ step_unit_and_packet_tests() {
 }
 
 step_nic() { tests/nic/run && tests/nic/vlan; }
+step_web_bundle() { scripts/web check; }
 step_lint() { scripts/lint --fast; }
 step_tidy() { scripts/lint; }
 

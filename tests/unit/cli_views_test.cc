@@ -137,6 +137,18 @@ TEST(CliDrops, ShowsOnlyWhatWasDropped) {
   EXPECT_NE(drops_text(drops, false, kPlain).find("! the dataplane does not work"), std::string::npos);
 }
 
+TEST(CliEvents, EachOnALineWithWhoAndWhy) {
+  json events = example("GET /v1/events")["events"];
+  events.push_back({{"kind", "health"}, {"text", "a\x1b[2J"}});
+  const std::string text = events_text(events, kPlain);
+  EXPECT_NE(
+      text.find(
+          "  operator       backend portals/portal-1 was set drained by alice (uid 1000): upgrade to 7.7\n"),
+      std::string::npos)
+      << text;
+  EXPECT_NE(text.find("  health         a\\x1b[2J\n"), std::string::npos) << text;
+}
+
 TEST(CliExplain, KnownConnection) {
   EXPECT_EQ(explain_text(example("GET /v1/explain"), kPlain),
             "198.18.0.7:40312 to portal-https 203.0.113.10:443 (nat)\n"

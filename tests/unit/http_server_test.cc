@@ -7,11 +7,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <vector>
 
 namespace portico {
 namespace {
@@ -141,13 +144,97 @@ TEST_F(HttpServerTest, SocketIsForUserAndGroupOnly) {
   EXPECT_EQ(info.st_mode & 0777, 0660u);
 }
 
-TEST(HttpServerTcp, ServesLoopbackOnly) {
+TEST(HttpServerTcp, ListensOnAddressesAlone) {
   boost::asio::io_context io;
   const auto handler = [](const ApiRequest&, const ApiRespond&) {};
   EXPECT_NO_THROW(HttpServer::on_tcp(io, "127.0.0.1:0", handler));
-  for (const char* bad : {"", "9090", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:x", "0.0.0.0:9090",
-                          "198.18.0.1:80", "host:80"})
+  EXPECT_TRUE(is_loopback("127.0.0.2:1"));
+  EXPECT_TRUE(is_loopback("[::1]:1"));
+  EXPECT_FALSE(is_loopback("0.0.0.0:1"));
+  for (const char* bad : {"", "9090", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:x", "host:80"})
     EXPECT_THROW(HttpServer::on_tcp(io, bad, handler), std::runtime_error) << bad;
+}
+
+// A server whose answers have no end: pieces of 256 KiB, as many as each client takes.
+class HttpStreamTest : public HttpServerTest {
+ protected:
+  void SetUp() override {
+    HttpServerTest::SetUp();
+    io_.stop();
+    thread_.join();
+    io_.restart();
+    server_.reset();  // its end removes the socket
+    server_ = HttpServer::on_unix(io_, path(), [this](const ApiRequest& request, const ApiRespond& respond) {
+      ApiResponse response{200, "text/event-stream", "plain"};
+      if (request.path == "/stream")
+        response.stream = [this, sent = std::make_shared<int>(0)] {
+          ++asked_;
+          return ++*sent == 1 ? std::make_shared<const std::string>("first\n\n") : big_;
+        };
+      respond(response);
+    });
+    thread_ = std::thread([this] { io_.run(); });
+  }
+  int open_stream() const {
+    const int fd = connect();
+    const std::string request = get("/stream");
+    send(fd, request.data(), request.size(), MSG_NOSIGNAL);
+    return fd;
+  }
+  // Up to `text`, or to the end.
+  static std::string read_until(int fd, const std::string& text) {
+    std::string answer;
+    char byte;
+    while (answer.find(text) == std::string::npos && read(fd, &byte, 1) == 1) answer += byte;
+    return answer;
+  }
+
+  std::shared_ptr<const std::string> big_ = std::make_shared<const std::string>(256 * 1024, 'x');
+  std::atomic<int> asked_ = 0;
+};
+
+TEST_F(HttpStreamTest, SendsPieceAfterPiece) {
+  const int fd = open_stream();
+  const std::string begin = read_until(fd, "xxx");
+  EXPECT_TRUE(begin.starts_with("HTTP/1.1 200 OK\r\n")) << begin;
+  EXPECT_NE(begin.find("Content-Type: text/event-stream\r\n"), std::string::npos) << begin;
+  EXPECT_EQ(begin.find("Content-Length"), std::string::npos) << begin;
+  EXPECT_NE(begin.find("\r\n\r\nfirst\n\nxxx"), std::string::npos) << begin;
+  close(fd);
+  EXPECT_TRUE(talk(get("/")).starts_with("HTTP/1.1 200"));
+}
+
+TEST_F(HttpStreamTest, TakesNoMoreStreamsThanItsLimit) {
+  std::vector<int> streams;
+  for (uint32_t i = 0; i < kMaxApiStreams; ++i) {
+    streams.push_back(open_stream());
+    EXPECT_NE(read_until(streams.back(), "first").find("200 OK"), std::string::npos);
+  }
+  EXPECT_TRUE(talk(get("/stream")).starts_with("HTTP/1.1 503"));
+  EXPECT_TRUE(talk(get("/")).starts_with("HTTP/1.1 200"));
+  for (const int fd : streams) close(fd);
+  // One that is gone is found out by the next piece.
+  std::string answer;
+  for (int i = 0; i < 500 && !answer.starts_with("HTTP/1.1 200"); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    const int fd = open_stream();
+    answer = read_until(fd, "\r\n");
+    close(fd);
+  }
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200")) << answer;
+}
+
+TEST_F(HttpStreamTest, DropsAClientThatDoesNotRead) {
+  const int fd = open_stream();
+  read_until(fd, "first");
+  // What the kernel takes for it, and not a piece more, until its time is over.
+  char buffer[4096];
+  uint64_t received = 0;
+  std::this_thread::sleep_for(std::chrono::seconds(kStreamTimeoutSeconds + 2));
+  EXPECT_LE(asked_, 4) << "no more is made than the client takes";
+  for (ssize_t n; (n = read(fd, buffer, sizeof buffer)) > 0;) received += static_cast<uint64_t>(n);
+  EXPECT_LT(received, 4 * big_->size()) << "the server has closed it";
+  close(fd);
 }
 
 TEST(Query, FindsAndDecodesValues) {
