@@ -6,7 +6,10 @@
 #include <gtest/gtest.h>
 #include <rte_bus_vdev.h>
 #include <rte_ethdev.h>
+#include <rte_ether.h>
+#include <rte_ip.h>
 #include <rte_mbuf.h>
+#include <rte_tcp.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -97,13 +100,16 @@ class Dataplane {
 // The other end: sends on the queue that a NIC would choose.
 class VirtioNic {
  public:
-  VirtioNic(const std::string& socket, uint16_t queues) : queues_(queues) {
+  // With `leaves_checksums` TCP's checksums are left to the device, as the kernel of a virtual machine does.
+  VirtioNic(const std::string& socket, uint16_t queues, bool leaves_checksums = false)
+      : queues_(queues), leaves_checksums_(leaves_checksums) {
     const std::string arguments = "path=" + socket + ",queues=" + std::to_string(queues) +
                                   ",queue_size=" + std::to_string(kDescriptors) + ",mac=02:00:00:00:00:99";
     if (rte_vdev_init("virtio_user0", arguments.c_str()) != 0)
       throw std::runtime_error("no virtio_user port");
     EXPECT_EQ(rte_eth_dev_get_port_by_name("virtio_user0", &id_), 0);
-    const rte_eth_conf conf{};
+    rte_eth_conf conf{};
+    if (leaves_checksums) conf.txmode.offloads = RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
     EXPECT_EQ(rte_eth_dev_configure(id_, queues, queues, &conf), 0);
     for (uint16_t i = 0; i < queues; ++i) {
       EXPECT_EQ(rte_eth_rx_queue_setup(id_, i, kDescriptors, 0, nullptr, packet_pool()), 0);
@@ -124,6 +130,7 @@ class VirtioNic {
     rte_mbuf* packet = rte_pktmbuf_alloc(packet_pool());
     if (packet == nullptr) throw std::runtime_error("no packet buffer");
     std::memcpy(rte_pktmbuf_append(packet, static_cast<uint16_t>(frame.size())), frame.data(), frame.size());
+    if (leaves_checksums_) leave_checksum(packet);
     const auto is_sent = [&] { return rte_eth_tx_burst(id_, static_cast<uint16_t>(queue), &packet, 1) == 1; };
     EXPECT_TRUE(comes_true(is_sent));
     ++sent_;
@@ -142,6 +149,19 @@ class VirtioNic {
   uint64_t received() const { return received_; }
 
  private:
+  // The pseudo-header's sum alone stands in the packet.
+  static void leave_checksum(rte_mbuf* packet) {
+    auto* const ip = rte_pktmbuf_mtod_offset(packet, uint8_t*, RTE_ETHER_HDR_LEN);
+    const bool is_v4 = *ip >> 4 == 4;
+    if (ip[is_v4 ? 9 : 6] != IPPROTO_TCP) return;
+    packet->l2_len = RTE_ETHER_HDR_LEN;
+    packet->l3_len = is_v4 ? sizeof(rte_ipv4_hdr) : sizeof(rte_ipv6_hdr);
+    packet->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM | (is_v4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6);
+    auto* const tcp = reinterpret_cast<rte_tcp_hdr*>(ip + packet->l3_len);
+    tcp->cksum = is_v4 ? rte_ipv4_phdr_cksum(reinterpret_cast<rte_ipv4_hdr*>(ip), 0)
+                       : rte_ipv6_phdr_cksum(reinterpret_cast<rte_ipv6_hdr*>(ip), 0);
+  }
+
   void take(uint16_t queue, std::vector<Bytes>& frames) const {
     rte_mbuf* packets[32];
     const uint16_t n = rte_eth_rx_burst(id_, queue, packets, std::size(packets));
@@ -153,6 +173,7 @@ class VirtioNic {
   }
 
   const uint16_t queues_;
+  const bool leaves_checksums_;
   uint16_t id_ = 0;
   uint64_t sent_ = 0, received_ = 0;
 };
@@ -195,6 +216,20 @@ TEST_P(Vhost, EveryQueueHasItsWorkerAndCountersAddUp) {
   // A vhost port does not tell how the other end spreads.
   EXPECT_EQ(sum(&WorkerFeedback::handed_over), v4.replies + v4.errors + v6.replies + v6.errors);
   EXPECT_EQ(sum(&WorkerFeedback::handed_over) > 0, queues > 1);
+}
+
+// Incremental updates of a checksum that is not there would send nonsense: DPDK's vhost driver fills it in.
+TEST(VhostChecksums, ThoseThatTheOtherEndLeavesOutAreFilledIn) {
+  packet_pool();
+  const TempDir directory;
+  Dataplane dataplane(directory.path(), 1);
+  ASSERT_TRUE(comes_true([&] { return dataplane.is_running(); }));
+  VirtioNic nic(dataplane.socket_path(), 1, true);
+  ASSERT_TRUE(comes_true([&] { return dataplane.feedback().ports[0].link_up == 1; }));
+  exercise(nic, kClient4, kVip4, "198.18.1.254", 3);
+  exercise(nic, kClient6, kVip6, "2001:db8:1::fe", 1);
+  exercise_dsr(nic, kClient4, kVip4);
+  exercise_dsr(nic, kClient6, kVip6);
 }
 
 }  // namespace
