@@ -237,10 +237,11 @@ def portico_is_well(lab):
 
 
 @contextmanager
-def portico(lab):
+def portico(lab, *settings):
+    """`settings`: lines for the configuration's section `dataplane`."""
     config, run_dir = lab.state / "portico.yaml", lab.state / "run"
     config.write_text(lab.command("config", "--interval", "1s", "--fast-interval", "20ms",
-                                  "--dataplane", f"worker_cpus: {BALANCER_CPU}"))
+                                  *(word for line in (f"worker_cpus: {BALANCER_CPU}", *settings) for word in ("--dataplane", line))))
 
     def extra():
         worker = telemetry(run_dir / "telemetry", "/portico/workers")["0"]

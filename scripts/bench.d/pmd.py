@@ -128,17 +128,18 @@ class Portico:
 
 
 class Testpmd(Program):
-    """dpdk-testpmd with `ports` (its --vdev values), forwarding on `cpu`; its control thread stays off that core."""
+    """dpdk-testpmd with `ports` (its --vdev values) or a NIC (`pci`), forwarding on `cpu`; its control thread stays off that
+    core."""
 
-    def __init__(self, directory, name, ports, forward, cpu=BALANCER_CPU, enter=()):
-        vdevs = [f"--vdev={port}" for port in ports]
-        self.ports = range(len(ports))
+    def __init__(self, directory, name, ports, forward, cpu=BALANCER_CPU, enter=(), pci=None):
+        devices = [f"--allow={pci}"] if pci else ["--no-pci", "--iova-mode=va", *(f"--vdev={port}" for port in ports)]
+        self.ports = range(1 if pci else len(ports))
         self.has_source = any("infinite_rx" in port for port in ports)
         self.runtime = Path("/var/run/dpdk") / f"{PREFIX}{name}"
-        super().__init__(*enter, TESTPMD, f"--lcores=0@{OTHERS_CPU},1@{cpu}", "--no-pci", "--in-memory", "--iova-mode=va",
-                         f"--file-prefix={PREFIX}{name}", *vdevs, "--", f"--forward-mode={forward}", "--nb-cores=1",
+        super().__init__(*enter, TESTPMD, f"--lcores=0@{OTHERS_CPU},1@{cpu}", "--in-memory",
+                         f"--file-prefix={PREFIX}{name}", *devices, "--", f"--forward-mode={forward}", "--nb-cores=1",
                          f"--burst={BURST}", f"--total-num-mbufs={MBUFS}", "--no-lsc-interrupt", "--no-mlockall",
-                         *(["--port-topology=chained"] if len(ports) == 1 else []),
+                         *(["--port-topology=chained"] if len(self.ports) == 1 else []),
                          # It ends at the end of its input.
                          stdin=subprocess.PIPE, log=Path(directory) / f"{name}.log", stop_signal=signal.SIGINT)
 

@@ -42,7 +42,7 @@ step_unit_and_packet_tests() {
   return $status
 }
 
-step_nic() { tests/nic/run && tests/nic/vlan; }
+step_nic() { tests/nic/run && tests/nic/vlan && tests/nic/bench; }
 step_web_bundle() { scripts/web check; }
 step_lint() { scripts/lint --fast; }
 step_tidy() { scripts/lint; }

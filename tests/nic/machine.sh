@@ -40,14 +40,21 @@ make_initramfs() { # KERNEL
 # machine_start MAC CPUS DEVICE QUEUES: one NIC of a qemu device, connected to the tap `nic0` of the switch's namespace. In
 # the machine it is NIC_DRIVER's, by default vfio-pci's.
 machine_start() {
-  local mac=$1 cpus=$2 device=$3 queues=$4 version
+  local mac=$1 cpus=$2 device=$3 queues=$4
+  local netdev=tap,id=net0,ifname=nic0,script=no,downscript=no,vhost=off
+  if [ "$queues" -gt 1 ]; then netdev+=,queues=$queues; fi
+  machine_boot "$cpus" -netdev "$netdev" -device "$device,netdev=net0,mac=$mac,romfile="
+}
+
+# machine_boot CPUS WORDS...: the words are qemu's, about NICs.
+machine_boot() {
+  local cpus=$1 version
+  shift
   version=$(kernel_version)
   mkdir -p "$WORK/share"
   rm -f "$WORK/share/"*
   cp tests/nic/guest-main "$WORK/share/"
   [ -e "$WORK/initramfs.cpio" ] || make_initramfs "$version"
-  local netdev=tap,id=net0,ifname=nic0,script=no,downscript=no,vhost=off
-  if [ "$queues" -gt 1 ]; then netdev+=,queues=$queues; fi
   ip netns exec "$NS-switch" qemu-system-x86_64 \
     -accel "${PORTICO_QEMU_ACCEL:-tcg,thread=multi}" -cpu "${PORTICO_QEMU_CPU:-max}" -smp "$cpus" -m 1536 \
     -machine q35,kernel-irqchip=split -device intel-iommu,intremap=off,caching-mode=on \
@@ -56,7 +63,7 @@ machine_start() {
     -append "console=ttyS0 quiet panic=-1 intel_iommu=on iommu=pt no_timer_check mitigations=off HUGE_PAGES=${HUGE_PAGES:-200} NIC_DRIVER=${NIC_DRIVER:-vfio-pci}" \
     -virtfs local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap \
     -virtfs "local,path=$WORK/share,mount_tag=work,security_model=none" \
-    -netdev "$netdev" -device "$device,netdev=net0,mac=$mac,romfile=" </dev/null >"$WORK/qemu.log" 2>&1 &
+    "$@" </dev/null >"$WORK/qemu.log" 2>&1 &
   qemu_pid=$!
   echo 0 >"$WORK/requests"
   wait_until 120 "the emulated machine boots" test -e "$WORK/share/ready"
