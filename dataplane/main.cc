@@ -84,8 +84,8 @@ RssKey choose_rss_key(const StartPlan& plan, FlowStore* store) {
 std::shared_ptr<const ReplySpreads> choose_spreads(const std::vector<PortRss>& ports, uint32_t workers) {
   if (workers == 1) return nullptr;
   const CommonRss rss = common_rss(ports);
-  const auto spreads = rss.model ? std::make_shared<const ReplySpreads>(*rss.model, workers)
-                                 : std::make_shared<ReplySpreads>();
+  auto spreads = rss.model ? std::make_shared<const ReplySpreads>(*rss.model, workers)
+                           : std::make_shared<ReplySpreads>();
   const auto tell = [](const char* family, bool is_spread) {
     log_info(
         std::string("NAT replies over ") + family +

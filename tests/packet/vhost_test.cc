@@ -86,7 +86,8 @@ class Dataplane {
     const int log = open((run_dir_ / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
-    execl(std::getenv("PORTICO_TEST_DATAPLANE"), "portico-dataplane", "--run-dir", run_dir_.c_str(), nullptr);
+    const char* const program = std::getenv("PORTICO_TEST_DATAPLANE");
+    if (program != nullptr) execl(program, "portico-dataplane", "--run-dir", run_dir_.c_str(), nullptr);
     _exit(127);
   }
 

@@ -94,7 +94,7 @@ TEST(ReplySpread, AWorkerHasAboutItsPartOfTheRange) {
   uint32_t ports = 0;
   for (uint32_t worker = 0; worker < 3; ++worker) {
     ports += PortShare(nat, worker, spread).ports();
-    EXPECT_NEAR(PortShare(nat, worker, spread).ports(), 64512 / 3, 64512 / 128);
+    EXPECT_NEAR(PortShare(nat, worker, spread).ports(), 64512.0 / 3, 64512.0 / 128);
   }
   EXPECT_NEAR(ports, 64512, 3);
 }
