@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What the web page shows and does, step by step: web_page.py LAB RUN_DIR URL FOLDER_OF_SCREENSHOTS (see web-page)."""
 
