@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Captures for the whole-process measurements, of 64-byte frames (60 without the FCS), each flow once, in random order.
 
-  frames.py DIRECTORY [FLOWS]      writes all of them; FLOWS: 16384
+  frames.py DIRECTORY      writes all of them
 
 client-dsr.pcap   ACKs of clients to the VIP of the dsr-l2 service
 client-nat.pcap   the same to the VIP of the nat service
 reply.pcap        ACKs of the backend to the NAT address, for the flows that handshake.pcap has opened
-handshake.pcap    for each flow of client-nat.pcap: SYN of the client, SYN-ACK of the backend, ACK of the client
+handshake.pcap    opens those of client-nat.pcap: SYNs of clients, the backend's SYN-ACKs to all NAT ports, ACKs of clients, in batches
 """
 import random
 import socket
@@ -19,9 +19,10 @@ FLOWS = 16384
 DSR_VIP, NAT_VIP = "198.18.0.10", "198.18.0.11"
 BACKEND = "198.18.1.21"
 NAT_ADDRESSES = ("198.18.1.200", "198.18.1.201")
-FIRST_NAT_PORT, LAST_NAT_PORT = 1024, 65535
+# A worker begins with any port: all of them are taken when all flows are open, whichever is whose.
+FIRST_NAT_PORT, LAST_NAT_PORT = 1024, 1024 + FLOWS // len(NAT_ADDRESSES) - 1
 OUR_MAC, PEER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
-BATCH = 16  # handshakes side by side: three bursts' worth of packets, so that each step finds the one before done
+BATCH = FLOWS // 8  # handshakes side by side: a quarter of a backend's ports may be half open
 SYN, ACK = 0x02, 0x10
 CLIENT_ISN, SERVER_ISN = 1000, 5000
 
@@ -60,16 +61,8 @@ def clients(flows):
     return [(f"198.19.{i % 251}.{1 + i % 4}", 10000 + i) for i in range(flows)]
 
 
-def nat_endpoints(flows):
-    """The NAT address and port of each flow, if they are opened in this order by one worker that has opened none
-    before: clients go to an address by their port, and each address hands out its ports in turn."""
-    cursors = [0] * len(NAT_ADDRESSES)
-    out = []
-    for _, port in clients(flows):
-        which = port % len(NAT_ADDRESSES)
-        cursors[which] += 1
-        out.append((NAT_ADDRESSES[which], FIRST_NAT_PORT + cursors[which]))
-    return out
+def nat_endpoints():
+    return [(address, port) for address in NAT_ADDRESSES for port in range(FIRST_NAT_PORT, LAST_NAT_PORT + 1)]
 
 
 def in_random_order(frames):
@@ -77,27 +70,27 @@ def in_random_order(frames):
     return frames
 
 
-def handshakes(flows):
-    ours, theirs = clients(flows), nat_endpoints(flows)
-    vip, backend = (NAT_VIP, 80), (BACKEND, 80)
+def handshakes():
+    ours, vip = clients(FLOWS), (NAT_VIP, 80)
+    # Those to ports that no flow has yet are for nobody.
+    answers = [frame((BACKEND, 80), nat, SYN | ACK, SERVER_ISN, CLIENT_ISN + 1) for nat in nat_endpoints()]
     out = []
-    for first in range(0, flows, BATCH):
-        batch = range(first, min(first + BATCH, flows))
-        out += [frame(ours[i], vip, SYN, CLIENT_ISN, 0) for i in batch]
-        out += [frame(backend, theirs[i], SYN | ACK, SERVER_ISN, CLIENT_ISN + 1) for i in batch]
-        out += [frame(ours[i], vip, ACK, CLIENT_ISN + 1, SERVER_ISN + 1) for i in batch]
+    for first in range(0, FLOWS, BATCH):
+        batch = ours[first:first + BATCH]
+        out += [frame(client, vip, SYN, CLIENT_ISN, 0) for client in batch] + answers
+        out += [frame(client, vip, ACK, CLIENT_ISN + 1, SERVER_ISN + 1) for client in batch]
     return out
 
 
-def write_all(directory, flows=FLOWS):
+def write_all(directory):
     directory = Path(directory)
     for name, vip in (("client-dsr", DSR_VIP), ("client-nat", NAT_VIP)):
-        acks = [frame(client, (vip, 80), ACK, CLIENT_ISN + 1, SERVER_ISN + 1) for client in clients(flows)]
+        acks = [frame(client, (vip, 80), ACK, CLIENT_ISN + 1, SERVER_ISN + 1) for client in clients(FLOWS)]
         write_pcap(directory / f"{name}.pcap", in_random_order(acks))
-    replies = [frame((BACKEND, 80), nat, ACK, SERVER_ISN + 1, CLIENT_ISN + 1) for nat in nat_endpoints(flows)]
+    replies = [frame((BACKEND, 80), nat, ACK, SERVER_ISN + 1, CLIENT_ISN + 1) for nat in nat_endpoints()]
     write_pcap(directory / "reply.pcap", in_random_order(replies))
-    write_pcap(directory / "handshake.pcap", handshakes(flows))
+    write_pcap(directory / "handshake.pcap", handshakes())
 
 
 if __name__ == "__main__":
-    write_all(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else FLOWS)
+    write_all(sys.argv[1])
