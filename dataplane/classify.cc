@@ -144,10 +144,22 @@ bool is_for_group(const uint8_t* frame) {
   return (frame[0] & 1) != 0;
 }
 
-// Steering has kept them from all ports but those that DPDK drives alone.
-[[gnu::noinline]] void leave_groups(FirstLook& look, uint32_t n) {
+// Whether a frame is for another station: its port receives all, since it cannot be told of groups alone.
+bool is_for_other(const WorkerCore& core, const rte_mbuf* mbuf) {
+  if (!(core.config.promiscuous_ports >> mbuf->port & 1)) return false;
+  const auto* const frame = rte_pktmbuf_mtod(mbuf, const uint8_t*);
+  const auto& own = core.config.macs[mbuf->port];
+  return rte_pktmbuf_data_len(mbuf) >= own.size() && !is_for_group(frame) &&
+         std::memcmp(frame, own.data(), own.size()) != 0;
+}
+
+// Of frames for groups and for others: short ways are not theirs. Steering has kept them from all ports but
+// those that DPDK drives alone.
+[[gnu::noinline]] void leave_strangers(const WorkerCore& core, FirstLook& look, rte_mbuf** mbufs,
+                                       uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) {
-    const uint64_t others = ~(uint64_t{is_for_group(look.frames[i])} << i);
+    const bool is_strange = is_for_group(look.frames[i]) || is_for_other(core, mbufs[i]);
+    const uint64_t others = ~(uint64_t{is_strange} << i);
     look.acks &= others;
     look.syns &= others;
   }
@@ -181,6 +193,10 @@ void parse_and_classify(WorkerCore& core, Packet& packet, rte_mbuf* mbuf, bool w
   packet = {};
   packet.mbuf = mbuf;
   packet.was_handed_over = was_handed_over;
+  if (is_for_other(core, mbuf)) {
+    packet.path = Path::done;
+    return drop(core, mbuf, DropReason::not_ours);
+  }
   const uint16_t vlan = parse_frame(packet);
   if (vlan != 0 && !core.table->takes_vlan(mbuf->port, vlan))
     to_kernel_or_drop(core, packet, DropReason::unknown_vlan);
@@ -193,9 +209,9 @@ void parse_and_classify(WorkerCore& core, Packet& packet, rte_mbuf* mbuf, bool w
 // All but plain IPv4. Apart, so that it takes no registers from the loop.
 [[gnu::noinline]] void classify_other(WorkerCore& core, Packet& packet, rte_mbuf* mbuf,
                                       bool was_handed_over) {
-  const bool is_group = is_for_group(rte_pktmbuf_mtod(mbuf, const uint8_t*));
-  if (!is_group && parse_plain<V4>(packet, mbuf, was_handed_over)) return classify_tcp<V4>(core, packet);
-  if (!is_group && parse_plain<V6>(packet, mbuf, was_handed_over)) {
+  const bool is_strange = is_for_group(rte_pktmbuf_mtod(mbuf, const uint8_t*)) || is_for_other(core, mbuf);
+  if (!is_strange && parse_plain<V4>(packet, mbuf, was_handed_over)) return classify_tcp<V4>(core, packet);
+  if (!is_strange && parse_plain<V6>(packet, mbuf, was_handed_over)) {
     if (!PlainView<V6>(core).classify(packet, packet.l3, packet.l4)) classify_tcp<V6>(core, packet);
     return;
   }
@@ -214,7 +230,7 @@ void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_ha
   FirstLook& look = core.look;
   open_frames(look, mbufs, n);
   core.has_avx512 ? look_with_avx512(look, n) : look_portably(look, n);
-  if (core.config.kernel_ports != 0) leave_groups(look, n);
+  if ((core.config.kernel_ports | core.config.promiscuous_ports) != 0) leave_strangers(core, look, mbufs, n);
   const PlainView<V4> v4(core);
   const uint64_t acks = look.acks, plain = look.acks | look.syns;
   for (uint32_t i = 0; i < n; ++i) {

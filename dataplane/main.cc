@@ -157,6 +157,10 @@ std::vector<std::unique_ptr<WorkerThread>> create_workers(const StartPlan& plan,
                         .kernel_ports = host != nullptr ? host->ports() : 0,
                         .spreads = spreads,
                         .pool = pools[i]};
+    for (size_t p = 0; p < ports.list().size(); ++p) {
+      config.macs[p] = ports.mac_of(ports.list()[p]);
+      config.promiscuous_ports |= uint64_t{ports.list()[p].is_promiscuous} << p;
+    }
     keeper.configure(config);
     workers.push_back(std::make_unique<WorkerThread>(config, static_cast<int>(plan.placement.worker_cpus[i]),
                                                      port_ids, &rings, host));

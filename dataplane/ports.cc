@@ -93,8 +93,9 @@ void set_up_queues(const PortPlan& plan, uint16_t id, uint32_t queues,
 }
 
 // The kernel behind the tap joins groups that the NIC does not know of: neighbour solicitations, OSPF, VRRP.
-void receive_groups(uint16_t id) {
-  if (rte_eth_allmulticast_enable(id) != 0) rte_eth_promiscuous_enable(id);
+// Returns whether frames for other stations come, too.
+bool receive_groups(uint16_t id) {
+  return rte_eth_allmulticast_enable(id) != 0 && rte_eth_promiscuous_enable(id) == 0;
 }
 
 // A kernel interface's MTU is the kernel's business; only a difference that the configuration asks for is
@@ -147,7 +148,7 @@ void Ports::open(const PortPlan& plan, uint32_t queues, uint32_t mtu, const RssK
   if (queues > 1) set_rss_table(port.id, info, queues);
   // A kernel interface filters for its own MAC address; a virtual port may have none that anybody knows.
   if (plan.kind == PortKind::vdev && plan.interface.empty()) rte_eth_promiscuous_enable(port.id);
-  if (!plan.tap.empty()) receive_groups(port.id);
+  if (!plan.tap.empty()) ports_.back().is_promiscuous = receive_groups(port.id);
   log_info("port " + plan.name + ": " + plan.device + (plan.arguments.empty() ? "" : "," + plan.arguments) +
            ", " + std::to_string(queues) + " queue pairs, MTU " + std::to_string(port.mtu) +
            (plan.tap.empty() ? "" : ", the kernel's side is " + plan.tap));

@@ -21,9 +21,10 @@ rte_mempool* create_mbuf_pool(const std::string& name, uint32_t count, uint16_t 
 
 struct Port {
   PortPlan plan;
-  uint16_t id = 0;      // DPDK's
-  uint32_t queues = 0;  // RX/TX pairs; pair i is worker i's
-  uint32_t mtu = 0;     // bytes of IP packet
+  uint16_t id = 0;              // DPDK's
+  uint32_t queues = 0;          // RX/TX pairs; pair i is worker i's
+  uint32_t mtu = 0;             // bytes of IP packet
+  bool is_promiscuous = false;  // for want of a way to receive groups only: frames for others come, too
 };
 
 class Ports {

@@ -106,6 +106,10 @@ struct WorkerConfig {
   uint64_t kernel_ports = 0;
   // How replies to NAT addresses come to workers; null: to any.
   std::shared_ptr<const ReplySpreads> spreads = {};
+  // Bit i: port i receives frames for others, too. macs[i] is its own address; frames for another station are
+  // dropped as not_ours.
+  uint64_t promiscuous_ports = 0;
+  std::array<std::array<uint8_t, 6>, kMaxPorts> macs = {};
   FlowStore* store = nullptr;            // where flows outlive the process; null: they end with the worker
   uint32_t tick_offset = 0;              // of the flows' clock: FlowStore::tick_offset()
   rte_mempool* pool = nullptr;           // for packets that answer nothing (sweeps); data room >= 256 bytes

@@ -133,6 +133,26 @@ TEST_F(Verdicts, TheServicesOwnFaultsAreDroppedAndCounted) {
   EXPECT_EQ(rig_.send(Bytes(syn)).size(), 1u) << "and a good one is forwarded";
 }
 
+// A switch floods what is for another balancer's MAC address: that one forwards it.
+TEST(KernelPath, PromiscuousPortsTakeNothingOfOtherStations) {
+  Rig rig(usual_content(), {.kernel_ports = 1, .promiscuous_ports = 1});
+  uint64_t others = 0;
+  for (const char* client : {kClient4, kClient6}) {
+    const char* const vip = client == kClient4 ? kVip4 : kVip6;
+    const Tcp syn = Tcp(client, 1, vip, kDsr).flags(kSynFlag);
+    const Tcp later(client, 1, vip, kDsr);
+    EXPECT_EQ(rig.send(Bytes(syn)).size(), 1u);
+    EXPECT_EQ(rig.send(Bytes(later)).size(), 1u);
+    for (const Bytes& frame : {Bytes(syn), Bytes(later)}) EXPECT_TRUE(rig.send(with(frame, 5, 3)).empty());
+    EXPECT_EQ(rig.drops(DropReason::not_ours), others += 2);
+  }
+  rig.send(with(with(other_frame(0x0806), 0, 2), 5, 3));
+  EXPECT_EQ(rig.drops(DropReason::not_ours), others + 1);
+  EXPECT_EQ(rig.kernel_packets(), 0u);
+  rig.send(with(other_frame(0x0806), 0, 0xff));
+  EXPECT_EQ(rig.kernel_packets(), 1u) << "a broadcast";
+}
+
 TEST(KernelPath, PortsThatTheKernelHasItselfGetNothingBack) {
   Rig rig(usual_content(), {.kernel_ports = 2});  // frames come by port 0
   EXPECT_TRUE(rig.send(other_frame(0x0806)).empty());

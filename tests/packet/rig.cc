@@ -176,6 +176,8 @@ Rig::Rig(const TableContent& content, const RigOptions& options)
     config.huge_pages = false;
     config.vectors = may_use_vectors();
     config.kernel_ports = options.kernel_ports;
+    config.promiscuous_ports = options.promiscuous_ports;
+    config.macs.fill({2, 0, 0, 0, 0, 2});
     config.pool = packet_pool();
     config.spreads = options.spreads;
     config.store = store_.get();

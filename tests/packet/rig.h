@@ -50,6 +50,7 @@ struct RigOptions {
   uint32_t workers = 1;
   uint32_t flows = 1024;
   uint64_t kernel_ports = 0;
+  uint64_t promiscuous_ports = 0;   // all ports have the address that frames of tests are for
   std::filesystem::path keep = {};  // flows outlive the rig in this directory; empty: they do not
   uint64_t now = 1'000'000'000;     // of a clock of 1 MHz
   uint64_t rss_digest = 0;
