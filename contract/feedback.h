@@ -74,11 +74,13 @@ struct ServiceFeedback {
   uint64_t bytes_in;     // of IP packets
   uint64_t packets_out;  // to clients; 0 in dsr modes
   uint64_t bytes_out;
-  uint64_t missed;            // later packets whose flow was not in the table: the churn alarm
-  uint64_t resets_sent;       // RSTs that we sent to clients
-  uint64_t headers_sent;      // PROXY protocol headers: connections that got their first
-  uint64_t headers_repeated;  // those sent again since the backend had not acknowledged them
-  uint64_t reserved[6];
+  uint64_t missed;             // later packets whose flow was not in the table: the churn alarm
+  uint64_t resets_sent;        // RSTs that we sent to clients
+  uint64_t headers_sent;       // PROXY protocol headers: connections that got their first
+  uint64_t headers_repeated;   // those sent again since the backend had not acknowledged them
+  uint64_t headers_unwatched;  // those that go out with packets only: the timers had no room
+  uint64_t source_limited;     // new connections refused since their source has or opens too many
+  uint64_t reserved[4];
 };
 static_assert(sizeof(ServiceFeedback) == 128);
 

@@ -16,7 +16,7 @@
 
 namespace portico {
 
-inline constexpr uint32_t kAbiVersion = 6;
+inline constexpr uint32_t kAbiVersion = 7;
 inline constexpr uint64_t kTableMagic = 0x656c626174747270;     // "prttable"
 inline constexpr uint64_t kFeedbackMagic = 0x6b63616264747270;  // "prtdback"
 
@@ -33,12 +33,36 @@ enum class BlockKind : uint16_t {
   nat = 10,       // NatRecord[]
   lookup = 11,    // uint16_t[PoolRecord::lookup_size]: the backend id of each slot; one block per pool
   vlans = 12,     // VlanRecord[], ascending (port, vlan), no two alike
+  // uint16_t[PoolRecord::lookup_size * fallback_columns]: of each slot in turn, the ids of the backends that
+  // may have its older flows, most likely ones first, then kNone; none names the slot's own backend or one
+  // twice. One block per pool that has such columns and a lookup block.
+  fallback = 13,
 };
 
-enum class Mode : uint8_t { nat = 1, dsr_l2 = 2, dsr_ipip = 3 };
+enum class Mode : uint8_t { nat = 1, dsr_l2 = 2, dsr_ipip = 3, dsr_gue = 4, dnat = 5 };
 // The word of the configuration, the CLI and the API.
 constexpr const char* mode_name(Mode mode) {
-  return mode == Mode::nat ? "nat" : mode == Mode::dsr_l2 ? "dsr-l2" : "dsr-ipip";
+  switch (mode) {
+    case Mode::nat:
+      return "nat";
+    case Mode::dsr_l2:
+      return "dsr-l2";
+    case Mode::dsr_ipip:
+      return "dsr-ipip";
+    case Mode::dsr_gue:
+      return "dsr-gue";
+    case Mode::dnat:
+      return "dnat";
+  }
+  return "";
+}
+// Whether packets go to backends inside an outer header.
+constexpr bool is_tunnel(Mode mode) {
+  return mode == Mode::dsr_ipip || mode == Mode::dsr_gue;
+}
+// Whether addresses or ports are translated, and replies pass.
+constexpr bool translates(Mode mode) {
+  return mode == Mode::nat || mode == Mode::dnat;
 }
 // Over which family a tunnel carries packets of family `inner`: the same if it is possible, else the other;
 // nothing: neither is.
@@ -90,7 +114,7 @@ static_assert(sizeof(TableHeader) == 192 && offsetof(TableHeader, current) == 64
 // Names one block of a generation. Blocks are immutable from the moment a published directory names them.
 struct BlockRef {
   uint16_t kind;      // BlockKind
-  uint16_t id;        // pool id for pool, backends and lookup, else 0
+  uint16_t id;        // pool id for blocks of one pool, else 0
   uint32_t count;     // records
   uint64_t offset;    // bytes from the start of the file; multiple of 64
   uint64_t size;      // bytes; count * record size
@@ -135,7 +159,8 @@ struct SettingsRecord {
   // Prefixes of which tunnels' outer sources are, host bits zero; none: no tunnels over that family.
   Address tunnel_source_v4, tunnel_source_v6;
   uint8_t tunnel_length_v4, tunnel_length_v6;  // bits of their own family; 0 with none
-  uint8_t reserved2[6];
+  uint16_t gue_port;                           // UDP port of backends in dsr_gue: 1..65535
+  uint8_t reserved2[4];
 };
 static_assert(sizeof(SettingsRecord) == 416);
 
@@ -158,10 +183,17 @@ struct ServiceRecord {
   uint8_t affinity_prefix_v6;  // bits of an IPv6 client that affinity `client` hashes: 1..128
   uint8_t proxy_protocol;      // ProxyProtocol; not none: mode is nat
   uint32_t idle_timeout_ms;    // established flows
-  uint8_t reserved1[8];
+  // What the clients of one prefix may have: new connections a second, so many of them at once, and
+  // connections. 0: any number; the burst is 0 if and only if the rate is.
+  uint32_t source_rate;
+  uint32_t source_burst;
+  uint32_t source_flows;
+  uint8_t source_prefix_v4;  // bits of a client's address that are its prefix: 1..32
+  uint8_t source_prefix_v6;  // 1..128
+  uint8_t reserved1[2];
   char name[kNameSize];
 };
-static_assert(sizeof(ServiceRecord) == 24 + kNameSize);
+static_assert(sizeof(ServiceRecord) == 32 + kNameSize);
 
 struct ListenerRecord {
   Address address;
@@ -173,9 +205,9 @@ static_assert(sizeof(ListenerRecord) == 24);
 
 struct PoolRecord {
   uint16_t id;
-  uint8_t disposition;  // PoolDisposition
-  uint8_t reserved0;
-  uint32_t lookup_size;  // slots of this pool's lookup block; prime
+  uint8_t disposition;       // PoolDisposition
+  uint8_t fallback_columns;  // of its fallback block: 0..kMaxFallbackColumns
+  uint32_t lookup_size;      // slots of this pool's lookup block; prime
   uint32_t backend_count;
   uint32_t usable_count;  // backends that hold slots
   char name[kNameSize];
@@ -269,6 +301,7 @@ constexpr uint32_t record_size(BlockKind kind) {
     case BlockKind::nat:
       return sizeof(NatRecord);
     case BlockKind::lookup:
+    case BlockKind::fallback:
       return sizeof(uint16_t);
     case BlockKind::vlans:
       return sizeof(VlanRecord);

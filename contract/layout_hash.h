@@ -55,19 +55,21 @@ constexpr uint64_t table_struct_hash() {
   PORTICO_STRUCT(SettingsRecord) F(hash_key) F(workers) F(flows) F(mbufs) F(idle) F(huge_pages)
     F(new_flow_rate) F(reset_rate) F(timeout_syn_ms) F(timeout_closing_ms) F(timeout_half_closed_ms)
     F(instance) F(worker_cpus) F(tunnel_source_v4) F(tunnel_source_v6) F(tunnel_length_v4) F(tunnel_length_v6)
+    F(gue_port)
 #undef F
 #define F(field) PORTICO_FIELD(PortRecord, field)
   PORTICO_STRUCT(PortRecord) F(name) F(devargs) F(queues) F(mtu)
 #undef F
 #define F(field) PORTICO_FIELD(ServiceRecord, field)
   PORTICO_STRUCT(ServiceRecord) F(id) F(pool) F(backend_port) F(access_list) F(mode) F(affinity)
-    F(affinity_prefix_v6) F(proxy_protocol) F(idle_timeout_ms) F(name)
+    F(affinity_prefix_v6) F(proxy_protocol) F(idle_timeout_ms) F(source_rate) F(source_burst) F(source_flows)
+    F(source_prefix_v4) F(source_prefix_v6) F(name)
 #undef F
 #define F(field) PORTICO_FIELD(ListenerRecord, field)
   PORTICO_STRUCT(ListenerRecord) F(address) F(port) F(service)
 #undef F
 #define F(field) PORTICO_FIELD(PoolRecord, field)
-  PORTICO_STRUCT(PoolRecord) F(id) F(disposition) F(lookup_size) F(backend_count) F(usable_count) F(name)
+  PORTICO_STRUCT(PoolRecord) F(id) F(disposition) F(fallback_columns) F(lookup_size) F(backend_count) F(usable_count) F(name)
 #undef F
 #define F(field) PORTICO_FIELD(BackendRecord, field)
   PORTICO_STRUCT(BackendRecord) F(id) F(pool) F(weight) F(disposition) F(reset_count) F(reset_ports)
@@ -103,7 +105,7 @@ constexpr uint64_t table_enum_hash(uint64_t hash) {
       Affinity::client, IdleMode::poll, IdleMode::adaptive, HugePages::required, HugePages::off,
       PoolDisposition::serve, PoolDisposition::reset, PoolDisposition::drop, BackendDisposition::forward,
       BackendDisposition::finish, BackendDisposition::reset, ProxyProtocol::none, ProxyProtocol::v2,
-      kDirectorySlots);
+      kDirectorySlots, BlockKind::fallback, Mode::dsr_gue, Mode::dnat, kMaxFallbackColumns);
   return hash;
 }
 
@@ -126,6 +128,7 @@ constexpr uint64_t feedback_struct_hash() {
 #define F(field) PORTICO_FIELD(ServiceFeedback, field)
   PORTICO_STRUCT(ServiceFeedback) F(flows) F(new_flows) F(packets_in) F(bytes_in) F(packets_out)
     F(bytes_out) F(missed) F(resets_sent) F(headers_sent) F(headers_repeated)
+    F(headers_unwatched) F(source_limited)
 #undef F
 #define F(field) PORTICO_FIELD(BackendFeedback, field)
   PORTICO_STRUCT(BackendFeedback) F(flows) F(new_flows) F(packets_in) F(bytes_in) F(packets_out)

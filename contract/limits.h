@@ -25,15 +25,17 @@ inline constexpr uint32_t kMaxResolveRequests = 64;  // addresses the dataplane 
 inline constexpr uint32_t kMinLookupSize = 251;      // slots; prime
 inline constexpr uint32_t kMaxLookupSize = 1048573;  // slots; prime
 inline constexpr uint32_t kDefaultLookupSize = 65537;
-inline constexpr uint32_t kMaxLookupSlots = 33554432;  // slots of all pools together: 64 MiB per copy
+inline constexpr uint32_t kMaxLookupSlots = 33554432;   // slots of all pools together: 64 MiB per copy
+inline constexpr uint32_t kMaxSourceLimit = 1'000'000;  // connections per source prefix, also per second
 inline constexpr uint32_t kMaxWeight = 1000;
-inline constexpr uint32_t kMaxFlows = 1u << 28;  // flow table entries of one dataplane
-inline constexpr uint32_t kMaxMbufs = 1u << 24;  // packet buffers per NUMA node
-inline constexpr uint32_t kMinMtu = 68;          // RFC 791
+inline constexpr uint32_t kMaxFlows = 1u << 28;    // flow table entries of one dataplane
+inline constexpr uint32_t kMaxMbufs = 1u << 24;    // packet buffers per NUMA node
+inline constexpr uint16_t kDefaultGuePort = 6080;  // UDP, draft-ietf-intarea-gue-09
+inline constexpr uint32_t kMinMtu = 68;            // RFC 791
 inline constexpr uint32_t kMaxMtu = 65535;
 inline constexpr uint32_t kNameSize = 64;           // bytes, NUL included
 inline constexpr uint32_t kTextSize = 256;          // bytes, NUL included
-inline constexpr uint32_t kMaxFallbackColumns = 3;  // earlier backend sets a slot remembers
+inline constexpr uint32_t kMaxFallbackColumns = 3;  // backends beside its own that a slot names
 
 // The dataplane looks at `current` this often, and writes its heartbeat and counters this often.
 inline constexpr uint32_t kAdoptIntervalUs = 1000;
@@ -44,10 +46,10 @@ inline constexpr uint32_t kHeartbeatStaleMs = 1000;
 // 0xffff is never an id.
 inline constexpr uint16_t kNone = 0xffff;
 
-// Nine kinds have one block; three kinds (pool, backends, lookup) have one per pool, so that a change of one
-// pool costs that pool's blocks alone.
+// Nine kinds have one block; four kinds (pool, backends, lookup, fallback) have one per pool, so that a
+// change of one pool costs that pool's blocks alone.
 inline constexpr uint32_t kFixedBlocks = 9;
-inline constexpr uint32_t kBlocksPerPool = 3;
+inline constexpr uint32_t kBlocksPerPool = 4;
 inline constexpr uint32_t kMaxBlocks = kFixedBlocks + kBlocksPerPool * kMaxPools;
 inline constexpr uint32_t kDirectorySlots = 8;
 

@@ -25,6 +25,8 @@ struct TableContent {
     // checksum_of() the bytes of `lookup`, where it is known; 0: not. Slots are by far the most of a table:
     // with the checksum of the last generation they are neither compared nor summed again.
     uint64_t lookup_checksum = 0;
+    // record.fallback_columns ids or kNone per slot of `lookup`, as BlockKind::fallback says; empty without.
+    std::vector<uint16_t> fallback;
   };
   uint64_t config_version = 0;
   SettingsRecord settings{};
@@ -56,7 +58,8 @@ struct Block {
 class Snapshot {
  public:
   struct Pool {
-    std::shared_ptr<const Block> record, backends, lookup;  // lookup: null if the pool has no usable backend
+    // lookup: null if the pool has no usable backend; fallback: if it has no such columns, either.
+    std::shared_ptr<const Block> record, backends, lookup, fallback;
     const PoolRecord& pool() const { return record->records<PoolRecord>()[0]; }
   };
   uint64_t generation = 0;
@@ -75,7 +78,7 @@ auto fixed_blocks(auto& s) {
                     &s.routes,   &s.access, &s.nat,      &s.vlans};
 }
 
-// Calls f(block) for all blocks in the order of the directory; a missing look-up is null.
+// Calls f(block) for all blocks in the order of the directory; a missing look-up or fallback is null.
 template <typename F>
 void for_each_block(const Snapshot& snapshot, F f) {
   for (const auto* block : fixed_blocks(snapshot)) f(*block);
@@ -83,6 +86,7 @@ void for_each_block(const Snapshot& snapshot, F f) {
     f(pool.record);
     f(pool.backends);
     f(pool.lookup);
+    f(pool.fallback);
   }
 }
 

@@ -64,6 +64,8 @@ void add_pool(Builder& builder, const TableContent::Pool& pool, const Snapshot::
     builder.keep(old.lookup);
   else if (!pool.lookup.empty())
     builder.add<uint16_t>(BlockKind::lookup, record.id, pool.lookup, old.lookup);
+  if (!pool.fallback.empty())
+    builder.add<uint16_t>(BlockKind::fallback, record.id, pool.fallback, old.fallback);
 }
 
 }  // namespace

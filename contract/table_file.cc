@@ -17,7 +17,8 @@ namespace {
 std::string describe(const BlockRef& ref) {
   const auto kind = static_cast<BlockKind>(ref.kind);
   std::string text = std::string("block ") + to_string(kind);
-  if (kind == BlockKind::pool || kind == BlockKind::backends || kind == BlockKind::lookup)
+  if (kind == BlockKind::pool || kind == BlockKind::backends || kind == BlockKind::lookup ||
+      kind == BlockKind::fallback)
     text += " of pool " + std::to_string(ref.id);
   return text;
 }
@@ -64,7 +65,10 @@ MaybeFault check_order(const Directory& directory) {
       return bad_directory("block " + std::to_string(i) + " is not the backends of pool " +
                            std::to_string(id));
     ++i;
-    if (is(BlockKind::lookup, id)) ++i;
+    if (is(BlockKind::lookup, id)) {
+      ++i;
+      if (is(BlockKind::fallback, id)) ++i;
+    }
     last_id = id;
   }
   return std::nullopt;
@@ -112,6 +116,8 @@ const char* to_string(BlockKind kind) {
       return "lookup";
     case BlockKind::vlans:
       return "vlans";
+    case BlockKind::fallback:
+      return "fallback";
   }
   return "unknown";
 }
@@ -141,6 +147,8 @@ uint32_t max_records(BlockKind kind) {
       return kMaxLookupSize;
     case BlockKind::vlans:
       return kMaxPorts * kMaxVlan;
+    case BlockKind::fallback:
+      return kMaxLookupSize * kMaxFallbackColumns;
   }
   return 0;
 }
@@ -256,8 +264,10 @@ Snapshot assemble(const Directory& directory, const std::vector<std::shared_ptr<
     if (kind == BlockKind::pool) {
       snapshot.pools.emplace_back().record = blocks[i];
     } else {
-      (kind == BlockKind::backends ? snapshot.pools.back().backends : snapshot.pools.back().lookup) =
-          blocks[i];
+      Snapshot::Pool& pool = snapshot.pools.back();
+      (kind == BlockKind::backends ? pool.backends
+       : kind == BlockKind::lookup ? pool.lookup
+                                   : pool.fallback) = blocks[i];
     }
   }
   return snapshot;

@@ -37,8 +37,8 @@ constexpr uint64_t current_word(uint64_t generation, uint64_t slot) {
 }
 static_assert(kDirectorySlots <= 256);
 
-// The blocks that every directory has, in this order; then, by ascending pool id: pool, backends, and lookup
-// unless the pool has no usable backend.
+// The blocks that every directory has, in this order; then, by ascending pool id: pool, backends, and,
+// unless the pool has no usable backend, lookup, which fallback may follow.
 inline constexpr BlockKind kFixedKinds[kFixedBlocks] = {
     BlockKind::settings, BlockKind::ports,  BlockKind::services, BlockKind::listeners, BlockKind::next_hops,
     BlockKind::routes,   BlockKind::access, BlockKind::nat,      BlockKind::vlans};

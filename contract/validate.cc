@@ -31,7 +31,8 @@ class KnownGood {
   bool has(const Snapshot::Pool& now) const {
     const uint16_t id = now.record->ref.id;
     const Snapshot::Pool* then = id < kMaxPools ? by_id_[id] : nullptr;
-    return then && now.record == then->record && now.backends == then->backends && now.lookup == then->lookup;
+    return then && now.record == then->record && now.backends == then->backends &&
+           now.lookup == then->lookup && now.fallback == then->fallback;
   }
 
  private:
@@ -67,8 +68,11 @@ Complaint check_pool_blocks(const Snapshot::Pool& pool) {
   const auto backends = pool.backends->records<BackendRecord>();
   if (auto complaint = check_pool(pool.pool(), id, backends.size())) return complaint;
   if (auto complaint = check_backends(backends, id)) return complaint;
-  return check_lookup(pool.lookup ? pool.lookup->records<uint16_t>() : std::span<const uint16_t>{},
-                      pool.pool(), backends);
+  const auto slots = [](const BlockPtr& block) {
+    return block ? block->records<uint16_t>() : std::span<const uint16_t>{};
+  };
+  if (auto complaint = check_lookup(slots(pool.lookup), pool.pool(), backends)) return complaint;
+  return check_fallback(slots(pool.fallback), slots(pool.lookup), pool.pool(), backends);
 }
 
 // Each pool by itself, then what pools have in common: ids, next hops, limits.

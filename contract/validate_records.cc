@@ -87,6 +87,7 @@ Complaint check_settings(const SettingsRecord& s) {
   if (s.timeout_syn_ms == 0) return bad("timeout_syn_ms", "0");
   if (s.timeout_closing_ms == 0) return bad("timeout_closing_ms", "0");
   if (s.timeout_half_closed_ms == 0) return bad("timeout_half_closed_ms", "0");
+  if (s.gue_port == 0) return bad("gue_port", "0");
   if (!is_terminated(s.instance)) return bad("instance", kNotTerminated);
   if (!is_terminated(s.worker_cpus)) return bad("worker_cpus", kNotTerminated);
   if (!is_tunnel_source({s.tunnel_source_v4, s.tunnel_length_v4}, Family::v4))
@@ -113,6 +114,21 @@ Complaint check_ports(std::span<const PortRecord> ports) {
   return std::nullopt;
 }
 
+namespace {
+
+// The field of the service's limits that is out of range, or null.
+const char* wrong_limit(const ServiceRecord& s) {
+  if (s.source_rate > kMaxSourceLimit) return "source_rate";
+  if (s.source_burst > kMaxSourceLimit || (s.source_rate == 0) != (s.source_burst == 0))
+    return "source_burst";
+  if (s.source_flows > kMaxSourceLimit) return "source_flows";
+  if (s.source_prefix_v4 < 1 || s.source_prefix_v4 > 32) return "source_prefix_v4";
+  if (s.source_prefix_v6 < 1 || s.source_prefix_v6 > 128) return "source_prefix_v6";
+  return nullptr;
+}
+
+}  // namespace
+
 Complaint check_services(std::span<const ServiceRecord> services) {
   for (size_t i = 0; i < services.size(); ++i) {
     const ServiceRecord& s = services[i];
@@ -121,7 +137,7 @@ Complaint check_services(std::span<const ServiceRecord> services) {
     };
     if (s.id >= kMaxServices) return bad("id", above(s.id, kMaxServices - 1));
     if (i > 0 && s.id <= services[i - 1].id) return bad("id", kNotAscending);
-    if (!is_one_of(s.mode, Mode::dsr_ipip)) return bad("mode", kUnknownValue);
+    if (!is_one_of(s.mode, Mode::dnat)) return bad("mode", kUnknownValue);
     if (!is_one_of(s.affinity, Affinity::client)) return bad("affinity", kUnknownValue);
     if (s.affinity_prefix_v6 < 1 || s.affinity_prefix_v6 > 128)
       return bad("affinity_prefix_v6", "not in 1..128");
@@ -130,6 +146,7 @@ Complaint check_services(std::span<const ServiceRecord> services) {
     if (s.proxy_protocol != 0 && s.mode != static_cast<uint8_t>(Mode::nat))
       return bad("proxy_protocol", "in another mode than nat");
     if (s.idle_timeout_ms == 0) return bad("idle_timeout_ms", "0");
+    if (const char* const field = wrong_limit(s)) return bad(field, "out of range");
     if (!is_terminated(s.name)) return bad("name", kNotTerminated);
   }
   return std::nullopt;
@@ -159,6 +176,8 @@ Complaint check_pool(const PoolRecord& p, unsigned id, size_t backends) {
   if (!is_prime(p.lookup_size)) return bad("lookup_size", std::to_string(p.lookup_size) + " is not prime");
   if (p.backend_count != backends) return bad("backend_count", "not the number of backends");
   if (p.usable_count > backends) return bad("usable_count", above(p.usable_count, backends));
+  if (p.fallback_columns > kMaxFallbackColumns)
+    return bad("fallback_columns", above(p.fallback_columns, kMaxFallbackColumns));
   if (!is_terminated(p.name)) return bad("name", kNotTerminated);
   return std::nullopt;
 }
@@ -229,6 +248,30 @@ Complaint check_lookup(std::span<const uint16_t> slots, const PoolRecord& pool,
   if (usable != pool.usable_count)
     return complain(of_pool("pool", pool.id), 0, "usable_count",
                     "not the number of backends that hold slots");
+  return std::nullopt;
+}
+
+Complaint check_fallback(std::span<const uint16_t> fallback, std::span<const uint16_t> lookup,
+                         const PoolRecord& pool, std::span<const BackendRecord> backends) {
+  const std::string block = of_pool("fallback", pool.id);
+  const uint32_t columns = pool.fallback_columns;
+  if (fallback.size() != lookup.size() * columns)
+    return complain(of_pool("pool", pool.id), 0, "fallback_columns",
+                    "not the number of the fallback's columns");
+  std::array<uint8_t, 65536> is_known{};
+  is_known[kNone] = 1;
+  for (const BackendRecord& backend : backends) is_known[backend.id] = 1;
+  for (size_t i = 0; i < fallback.size(); ++i) {
+    const uint16_t id = fallback[i];
+    if (!is_known[id])
+      return complain(block, i, "backend", std::to_string(id) + " is no backend of the pool");
+    const size_t slot = i / columns, first = slot * columns;
+    if (id == kNone) continue;
+    if (id == lookup[slot]) return complain(block, i, "backend", "the slot's own");
+    for (size_t k = first; k < i; ++k)
+      if (fallback[k] == id || fallback[k] == kNone)
+        return complain(block, i, "backend", "named before, or after the last");
+  }
   return std::nullopt;
 }
 

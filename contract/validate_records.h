@@ -25,6 +25,10 @@ Complaint check_services(std::span<const ServiceRecord> services);
 Complaint check_listeners(std::span<const ListenerRecord> listeners);
 Complaint check_pool(const PoolRecord& pool, unsigned id, size_t backends);
 Complaint check_backends(std::span<const BackendRecord> backends, unsigned pool);
+// Fallback columns name backends of the pool as BlockKind::fallback says. `lookup` and `backends` have
+// passed.
+Complaint check_fallback(std::span<const uint16_t> fallback, std::span<const uint16_t> lookup,
+                         const PoolRecord& pool, std::span<const BackendRecord> backends);
 // Slots name backends of the pool that have weight, and as many as usable_count says. `backends` has passed
 // check_backends.
 Complaint check_lookup(std::span<const uint16_t> slots, const PoolRecord& pool,

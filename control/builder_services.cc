@@ -32,6 +32,7 @@ SettingsRecord build_settings(const Config& config) {
   s.tunnel_length_v4 = config.tunnel.v4 ? config.tunnel.v4->length : 0;
   s.tunnel_source_v6 = config.tunnel.v6 ? config.tunnel.v6->address : Address{};
   s.tunnel_length_v6 = config.tunnel.v6 ? config.tunnel.v6->length : 0;
+  s.gue_port = kDefaultGuePort;
   set_text(s.instance, config.instance);
   set_text(s.worker_cpus, config.dataplane.worker_cpus);
   return s;
@@ -48,6 +49,8 @@ ServiceRecord build_service(const ServiceConfig& service, const Ids& ids) {
   r.affinity_prefix_v6 = service.affinity_prefix_v6;
   r.proxy_protocol = static_cast<uint8_t>(service.proxy_protocol);
   r.idle_timeout_ms = static_cast<uint32_t>(service.idle_timeout.count());
+  r.source_prefix_v4 = 32;
+  r.source_prefix_v6 = 64;
   set_text(r.name, service.name);
   return r;
 }

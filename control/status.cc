@@ -153,6 +153,8 @@ json service_json(const StatusView& view, const Conditions& conditions, const Se
           {"proxy_protocol", to_word(service.proxy_protocol)},
           {"proxy_headers_sent", feedback.headers_sent},
           {"proxy_headers_repeated", feedback.headers_repeated},
+          {"proxy_headers_unwatched", feedback.headers_unwatched},
+          {"source_limited", feedback.source_limited},
           {"pool", service.pool},
           {"level", to_string(level_of(view, conditions, service.pool))},
           {"flows", feedback.flows},

@@ -125,7 +125,8 @@ void watch(WorkerCore& core, const NatEntry<F>& e, uint32_t reference, const Hea
   HeaderTimers* const timers = core.header_timers.load(std::memory_order_acquire);
   if (timers == nullptr) return;
   if (timers->is_full() && !is_waiting(core, timers->front())) timers->pop();
-  timers->push({reference, e.client_isn, next_due(core), 0, F::kFamily == Family::v6, cue});
+  if (!timers->push({reference, e.client_isn, next_due(core), 0, F::kFamily == Family::v6, cue}))
+    bump(core.counters.services[e.service].headers_unwatched);
 }
 
 // A RST whose number is not within this many bytes of the connection's start is a guess, and stays one.

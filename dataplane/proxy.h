@@ -36,10 +36,11 @@ class HeaderTimers {
   HeaderTimers() : ring_(kMostWatchedHeaders) {}
 
   bool is_full() const { return count_ == kMostWatchedHeaders; }
-  // Nothing if there is no room.
-  void push(const WatchedHeader& header) {
-    if (is_full()) return;
+  // False: there is no room; nothing done.
+  bool push(const WatchedHeader& header) {
+    if (is_full()) return false;
     ring_[(first_ + count_++) % kMostWatchedHeaders] = header;
+    return true;
   }
   uint32_t count() const { return count_; }
   const WatchedHeader& front() const { return ring_[first_]; }

@@ -203,6 +203,8 @@ void answer_services(Telemetry& telemetry, std::string_view parameters, Telemetr
         object.add("resets_sent", service.resets_sent);
         object.add("headers_sent", service.headers_sent);
         object.add("headers_repeated", service.headers_repeated);
+        object.add("headers_unwatched", service.headers_unwatched);
+        object.add("source_limited", service.source_limited);
       });
     });
   });

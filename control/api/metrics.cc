@@ -102,6 +102,12 @@ const std::vector<Field<ServiceFeedback>> kServiceFields = {
     {"portico_service_proxy_headers_repeated_total",
      "PROXY protocol headers sent again since the backend had not acknowledged them.", kCounter,
      &ServiceFeedback::headers_repeated},
+    {"portico_service_proxy_headers_unwatched_total",
+     "PROXY protocol headers that no timer repeats, for want of room: the client's packets alone do.",
+     kCounter, &ServiceFeedback::headers_unwatched},
+    {"portico_service_source_limited_total",
+     "New connections refused since their source has too many, or opens too many (`limits`).", kCounter,
+     &ServiceFeedback::source_limited},
 };
 
 const std::vector<Field<BackendFeedback>> kBackendFields = {

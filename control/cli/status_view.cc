@@ -108,14 +108,19 @@ Colour colour_of_level(const std::string& level) {
   return level == "unserved" ? Colour::bad : level == "degraded" ? Colour::warning : Colour::none;
 }
 
-// "nat", and what backends are told of the clients.
+// "nat", new connections that limits refused, and what backends are told of the clients.
 std::string mode_words(const json& service) {
   std::string words = text(service, "mode");
+  const uint64_t limited = whole(service, "source_limited");
+  if (limited != 0) words += fmt::format(", {} limited", format_count(limited));
   const std::string proxy = text(service, "proxy_protocol");
   if (proxy.empty() || proxy == "none") return words;
   words += fmt::format(", PROXY {}: {} sent", proxy, format_count(whole(service, "proxy_headers_sent")));
-  const uint64_t repeated = whole(service, "proxy_headers_repeated");
-  return repeated == 0 ? words : words + fmt::format(", {} repeated", format_count(repeated));
+  for (const char* what : {"repeated", "unwatched"}) {
+    const uint64_t count = whole(service, std::string("proxy_headers_") + what);
+    if (count != 0) words += fmt::format(", {} {}", format_count(count), what);
+  }
+  return words;
 }
 
 std::string services_text(const json& services, const Style& style) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "dataplane/proxy.h"
 #include "tests/packet/rig.h"
 
 namespace portico::test {
@@ -161,6 +162,20 @@ TEST_P(Proxy, OneSweepLooksAtABoundedNumberOfTimers) {
     EXPECT_LE(repeated() - before, 128u);
   }
   EXPECT_EQ(repeated(), 300u);
+}
+
+TEST_P(Proxy, HeadersThatFindTheTimersFullAreCounted) {
+  Rig rig(proxy_content(), {.flows = 32768});
+  const auto open_one = [&](uint32_t port) {
+    const Tcp ends(GetParam().client, static_cast<uint16_t>(port), GetParam().vip, kNat);
+    syn_ = rig.send_one(Tcp(ends).flags(kSynFlag).seq(7));
+    rig.send_one(from_backend().flags(kSynFlag).seq(kServerIsn).ack(8 - size()));
+    EXPECT_EQ(rig.send_one(Tcp(ends).seq(8).ack(kServerIsn + 1)).payload, GetParam().header);
+  };
+  for (uint32_t port = 1; port <= kMostWatchedHeaders; ++port) open_one(port);
+  EXPECT_EQ(rig.of_service(2, &ServiceFeedback::headers_unwatched), 0u);
+  for (uint32_t port = 1; port <= 5; ++port) open_one(kMostWatchedHeaders + port);
+  EXPECT_EQ(rig.of_service(2, &ServiceFeedback::headers_unwatched), 5u);
 }
 
 TEST_P(Proxy, TimerGivesUpAndForgetsClosedFlows) {

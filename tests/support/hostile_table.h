@@ -43,6 +43,10 @@ inline void walk(const Snapshot& s) {
     const auto slots = pool.lookup->records<uint16_t>();
     require(slots.size() == pool.pool().lookup_size);
     for (const uint16_t id : slots) require(members[id]);
+    if (!pool.fallback) continue;
+    const auto fallback = pool.fallback->records<uint16_t>();
+    require(fallback.size() == slots.size() * pool.pool().fallback_columns);
+    for (const uint16_t id : fallback) require(id == kNone || members[id]);
   }
   for (const ServiceRecord& service : s.services->records<ServiceRecord>()) {
     services[service.id] = true;

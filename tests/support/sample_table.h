@@ -91,6 +91,8 @@ inline ServiceRecord sample_service(uint16_t id, uint16_t pool) {
   s.affinity = static_cast<uint8_t>(Affinity::connection);
   s.affinity_prefix_v6 = 64;
   s.idle_timeout_ms = 7440000;
+  s.source_prefix_v4 = 32;
+  s.source_prefix_v6 = 64;
   set_text(s.name, "service-" + std::to_string(id));
   return s;
 }
@@ -107,6 +109,7 @@ inline SettingsRecord sample_settings() {
   s.timeout_syn_ms = 30000;
   s.timeout_closing_ms = 10000;
   s.timeout_half_closed_ms = 240000;
+  s.gue_port = kDefaultGuePort;
   set_text(s.instance, "edge-1");
   return s;
 }

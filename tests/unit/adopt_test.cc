@@ -74,7 +74,7 @@ TEST(Adopt, DirectoryFields) {
   for (const Case& c : std::vector<Case>{
            {directory, "directory: block_count: 8",
             [](auto& t) { t.directory().block_count = kFixedBlocks - 1; }},
-           {directory, "directory: block_count: 778",
+           {directory, "directory: block_count: 1034",
             [](auto& t) { t.directory().block_count = kMaxBlocks + 1; }},
            {directory, "directory: block_count: 4294967295",
             [](auto& t) { t.directory().block_count = ~0u; }},

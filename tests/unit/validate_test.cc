@@ -73,6 +73,7 @@ TEST(Validate, Settings) {
       F("timeout_syn_ms:", r.timeout_syn_ms = 0),
       F("timeout_closing_ms:", r.timeout_closing_ms = 0),
       F("timeout_half_closed_ms:", r.timeout_half_closed_ms = 0),
+      F("gue_port:", r.gue_port = 0),
       F("instance:", fill(r.instance)),
       F("worker_cpus:", fill(r.worker_cpus)),
       F("tunnel_source_v4:", r.tunnel_length_v4 = 24),
@@ -117,7 +118,7 @@ TEST(Validate, Services) {
       F("access_list: there is no access list 6", r.access_list = 6),
       F("access_list: there is no access list 65534", r.access_list = 0xfffe),
       F("mode:", r.mode = 0),
-      F("mode:", r.mode = 4),
+      F("mode:", r.mode = 6),
       F("affinity:", r.affinity = 0),
       F("affinity:", r.affinity = 3),
       F("affinity_prefix_v6:", r.affinity_prefix_v6 = 0),
@@ -126,6 +127,15 @@ TEST(Validate, Services) {
       F("proxy_protocol: in another mode than nat",
         (r.mode = static_cast<uint8_t>(Mode::dsr_l2), r.proxy_protocol = 1)),
       F("idle_timeout_ms:", r.idle_timeout_ms = 0),
+      F("source_rate:", (r.source_rate = kMaxSourceLimit + 1, r.source_burst = 1)),
+      F("source_burst:", r.source_rate = 1),
+      F("source_burst:", r.source_burst = 1),
+      F("source_burst:", (r.source_rate = 1, r.source_burst = kMaxSourceLimit + 1)),
+      F("source_flows:", r.source_flows = kMaxSourceLimit + 1),
+      F("source_prefix_v4:", r.source_prefix_v4 = 0),
+      F("source_prefix_v4:", r.source_prefix_v4 = 33),
+      F("source_prefix_v6:", r.source_prefix_v6 = 0),
+      F("source_prefix_v6:", r.source_prefix_v6 = 129),
       F("name:", fill(r.name)),
   });
 #undef F
@@ -160,6 +170,8 @@ TEST(Validate, Pool) {
       F("lookup_size: out of range", r.lookup_size = 1048583),
       F("lookup_size: 255 is not prime", r.lookup_size = 255),
       F("lookup_size: not the number", r.lookup_size = 257),
+      F("fallback_columns: 4 is above 3", r.fallback_columns = 4),
+      F("fallback_columns: not the number", r.fallback_columns = 1),
       F("backend_count:", r.backend_count = 4),
       F("usable_count: 4 is above 3", r.usable_count = 4),
       F("usable_count: not the number of backends", r.usable_count = 2),
@@ -304,6 +316,27 @@ TEST(Validate, ReferencesFromUnchangedBlocksAreCheckedAgain) {
             "pool 1 lookup[0].backend: 10 is no backend of the pool that has weight");
   EXPECT_EQ(complaint_after([](auto& c) { std::swap(c.pools[0], c.pools[1]); }),
             "pool 1 pool[0].id: out of range, not in ascending order, or twice");
+}
+
+// Of a pool with two columns: of each slot the other two of its three backends.
+TEST(Validate, Fallback) {
+  const auto with = [](const std::vector<std::pair<size_t, uint16_t>>& changes) {
+    TableContent content = test::sample_content();
+    TableContent::Pool& pool = content.pools[0];
+    pool.record.fallback_columns = 2;
+    for (const uint16_t id : pool.lookup)
+      for (uint16_t i = 1; i <= 2; ++i)
+        pool.fallback.push_back(static_cast<uint16_t>(10 + (id - 10 + i) % 3));
+    for (const auto& [at, id] : changes) pool.fallback[at] = id;
+    return validate(snapshot_of(content)).value_or("none");
+  };
+  EXPECT_EQ(with({}), "none");
+  EXPECT_EQ(with({{1, kNone}}), "none");
+  EXPECT_EQ(with({{0, kNone}, {1, kNone}}), "none");
+  EXPECT_EQ(with({{0, kNone}}), "pool 1 fallback[1].backend: named before, or after the last");
+  EXPECT_EQ(with({{1, 11}}), "pool 1 fallback[1].backend: named before, or after the last");
+  EXPECT_EQ(with({{0, 10}}), "pool 1 fallback[0].backend: the slot's own");
+  EXPECT_EQ(with({{1, 20}}), "pool 1 fallback[1].backend: 20 is no backend of the pool");
 }
 
 TEST(Validate, TooManyRecords) {
