@@ -28,6 +28,10 @@
   X(unknown_vlan,                                                                                            \
     "tagged for a VLAN that the kernel has no device for on this port; check the switch's trunk")            \
   X(access_denied, "the service's access lists keep the client out; check `allow` and `deny`")               \
+  X(source_too_fast,                                                                                         \
+    "a new connection above the rate that the service's `limits` give one source; a flood, or many "         \
+    "clients behind one address")                                                                            \
+  X(source_too_many, "a new connection of a source that has as many as the service's `limits` give it")      \
   X(unknown_flow, "a later packet of a connection that is not known here, in nat mode; answered with RST")   \
   X(unknown_reply, "a packet to a NAT address that belongs to no connection; often late ones after a close") \
   X(no_backend,                                                                                              \

@@ -49,8 +49,11 @@ ServiceRecord build_service(const ServiceConfig& service, const Ids& ids) {
   r.affinity_prefix_v6 = service.affinity_prefix_v6;
   r.proxy_protocol = static_cast<uint8_t>(service.proxy_protocol);
   r.idle_timeout_ms = static_cast<uint32_t>(service.idle_timeout.count());
-  r.source_prefix_v4 = 32;
-  r.source_prefix_v6 = 64;
+  r.source_rate = service.limits.new_per_second;
+  r.source_burst = service.limits.burst != 0 ? service.limits.burst : service.limits.new_per_second;
+  r.source_flows = service.limits.connections;
+  r.source_prefix_v4 = service.limits.prefix_v4;
+  r.source_prefix_v6 = service.limits.prefix_v6;
   set_text(r.name, service.name);
   return r;
 }

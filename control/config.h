@@ -107,6 +107,16 @@ struct PoolConfig {
   bool operator==(const PoolConfig&) const = default;
 };
 
+// What the clients of one source prefix may have of a service.
+struct SourceLimitsConfig {
+  uint32_t new_per_second = 0;             // connections; 0: any number
+  uint32_t burst = 0;                      // new ones at once; 0: as many as new_per_second
+  uint32_t connections = 0;                // at a time; 0: any number
+  uint8_t prefix_v4 = 32, prefix_v6 = 64;  // bits
+
+  bool operator==(const SourceLimitsConfig&) const = default;
+};
+
 struct ServiceConfig {
   std::string name;
   std::vector<Endpoint> listen;  // at least one
@@ -119,6 +129,7 @@ struct ServiceConfig {
   // Of the prefixes of `allow` and `deny` that a client is in, the longest decides.
   bool allow_any = true;  // false: only `allow`
   std::vector<Prefix> allow, deny;
+  SourceLimitsConfig limits;
   Milliseconds idle_timeout{7440000};  // 2 h 4 min, RFC 5382 section 5
 
   bool operator==(const ServiceConfig&) const = default;

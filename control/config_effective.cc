@@ -138,6 +138,17 @@ void write_prefixes(Writer& writer, const std::string& name, const std::vector<P
   writer.close();
 }
 
+void write_limits(Writer& writer, const SourceLimitsConfig& limits, const std::string& path) {
+  if (limits == SourceLimitsConfig{}) return;
+  writer.open("limits", path);
+  writer.number_or("unlimited", "new_per_second", limits.new_per_second, path + "/new_per_second");
+  writer.number_or("same", "burst", limits.burst, path + "/burst");
+  writer.number_or("unlimited", "connections", limits.connections, path + "/connections");
+  writer.number("prefix_v4", limits.prefix_v4, path + "/prefix_v4");
+  writer.number("prefix_v6", limits.prefix_v6, path + "/prefix_v6");
+  writer.close();
+}
+
 void write_service(Writer& writer, const ServiceConfig& service) {
   const std::string path = "services/" + service.name;
   writer.open(service.name, path);
@@ -160,6 +171,7 @@ void write_service(Writer& writer, const ServiceConfig& service) {
     writer.value("deny", "none", path + "/deny");
   else
     write_prefixes(writer, "deny", service.deny, path);
+  write_limits(writer, service.limits, path + "/limits");
   writer.value("idle_timeout", format_duration(service.idle_timeout), path + "/idle_timeout");
   writer.close();
 }

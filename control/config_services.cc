@@ -63,6 +63,21 @@ void read_access(ConfigReader& reader, MapFields& fields, const std::string& pat
     read_prefixes(reader, *deny, path + "/deny", ", or `none`", seen, service.deny);
 }
 
+void read_limits(ConfigReader& reader, const YamlNode& node, const std::string& path,
+                 SourceLimitsConfig& limits) {
+  MapFields fields(reader, node, path);
+  fields.number_or("unlimited", "new_per_second", 1, kMaxSourceLimit, limits.new_per_second);
+  fields.number_or("same", "burst", 1, kMaxSourceLimit, limits.burst);
+  fields.number_or("unlimited", "connections", 1, kMaxSourceLimit, limits.connections);
+  fields.number("prefix_v4", 1, 32, limits.prefix_v4);
+  fields.number("prefix_v6", 1, 128, limits.prefix_v6);
+  fields.finish();
+  if (limits.burst != 0 && limits.new_per_second == 0)
+    reader.error(reader.mark(path + "/burst"), "`burst` has no meaning without `new_per_second`; add it");
+  if (limits.new_per_second == 0 && limits.connections == 0)
+    reader.warning(node.mark, "`limits` limits nothing; write `new_per_second` or `connections`");
+}
+
 ServiceConfig read_service(ConfigReader& reader, const NamedNode& entry, const std::string& path) {
   ServiceConfig service;
   service.name = entry.name;
@@ -79,6 +94,8 @@ ServiceConfig read_service(ConfigReader& reader, const NamedNode& entry, const s
   fields.number("affinity_prefix_v6", 1, 128, service.affinity_prefix_v6);
   fields.number_or("same", "backend_port", 1, 65535, service.backend_port);
   read_access(reader, fields, path, service);
+  if (const YamlNode* limits = fields.find("limits"))
+    read_limits(reader, *limits, path + "/limits", service.limits);
   fields.duration("idle_timeout", 1s, 24h * 30, service.idle_timeout);
   fields.finish();
   return service;

@@ -148,6 +148,8 @@ bool may_enter(WorkerCore& core, Packet& packet) {
 template <typename F>
 uint16_t admit(WorkerCore& core, Packet& packet) {
   if (!may_enter<F>(core, packet)) return kNone;
+  const bool is_syn = (packet.flags & (kSyn | kAck)) == kSyn;
+  if (is_syn && !is_within_limits<F>(core, packet)) return kNone;
   const Table& table = *core.table;
   const TableService& service = table.service(packet.service);
   const auto client = source_of<F>(packet.l3);

@@ -68,6 +68,7 @@ struct Opening {
 };
 
 class HeaderTimers;
+class SourceLimits;
 
 // So many packets before a packet is forwarded its entry is fetched from the second-level cache to the first.
 inline constexpr uint32_t kEntriesAhead = 4;
@@ -132,6 +133,9 @@ struct WorkerCore {
   // Set once by prepare() on the main thread (release); null: no service needs them.
   std::atomic<HeaderTimers*> header_timers{nullptr};
   std::unique_ptr<HeaderTimers> header_timers_owner;
+  // The same for services that limit their sources.
+  std::atomic<SourceLimits*> source_limits{nullptr};
+  std::unique_ptr<SourceLimits> source_limits_owner;
   ExplainMailbox mailbox;
 };
 

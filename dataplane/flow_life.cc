@@ -61,8 +61,18 @@ uint64_t hash_of_backend_side(const WorkerCore& core, const NatEntry<F>& e) {
   return F::hash(core.flow_key, e.backend_address, e.backend_port, e.nat, e.nat_port);
 }
 
+// A flow more, also for the limit of its source: on the short ways there is none.
+template <typename Entry>
+void count_with_source(WorkerCore& core, const Entry& e) {
+  count_flow(core, e);
+  if (core.source_limits.load(std::memory_order_relaxed) != nullptr)
+    count_source<typename Entry::Family>(core, e.service, e.client);
+}
+
 template <typename Entry>
 void uncount_flow(WorkerCore& core, const Entry& e) {
+  if (core.source_limits.load(std::memory_order_relaxed) != nullptr)
+    uncount_source<typename Entry::Family>(core, e.service, e.client);
   lower(core.counters.flows);
   lower(core.counters.services[e.service].flows);
   lower(core.counters.backends[e.backend].flows);
@@ -110,7 +120,7 @@ uint32_t insert_flow(WorkerCore& core, DsrFlows<F>& flows, const DsrEntry<F>& en
     flows.release(reference);
     return 0;
   }
-  count_flow(core, entry);
+  count_with_source(core, entry);
   return reference;
 }
 
@@ -128,7 +138,7 @@ uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& en
     return 0;
   }
   if (entry.vitals.state() == FlowState::syn) flows.link_half_open(reference);
-  count_flow(core, entry);
+  count_with_source(core, entry);
   bump(core.counters.nat_ports_used);
   flows.use().add(entry.backend, entry.backend_port);
   return reference;
@@ -147,7 +157,7 @@ uint32_t replace_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t old, const 
   flows.fill(old, entry);
   flows.link_half_open(old);
   flows.use().add(entry.backend, entry.backend_port);
-  count_flow(core, entry);
+  count_with_source(core, entry);
   return old;
 }
 
@@ -198,7 +208,7 @@ std::optional<FlowLoss> index_flow(WorkerCore& core, DsrFlows<F>& flows, const F
   const DsrEntry<F>& entry = flows[keys.reference];
   if (find_client_side(flows, entry, keys) != 0) return FlowLoss::duplicate;
   if (!flows.insert_key(keys.client_side, keys.reference)) return FlowLoss::no_room;
-  count_flow(core, entry);
+  count_with_source(core, entry);
   return std::nullopt;
 }
 
@@ -214,7 +224,7 @@ std::optional<FlowLoss> index_flow(WorkerCore& core, NatFlows<F>& flows, const F
     flows.erase_key(keys.client_side, keys.reference);
     return FlowLoss::no_room;
   }
-  count_flow(core, entry);
+  count_with_source(core, entry);
   bump(core.counters.nat_ports_used);
   flows.use().add(entry.backend, entry.backend_port);
   return std::nullopt;

@@ -34,7 +34,7 @@ class PlainOpening {
     const uint8_t* const l3 = p.l3;
     const uint8_t* const l4 = l3 + F::kHeaderSize;
     const TableService& service = table_.service(p.service);
-    if (service.proxy_protocol != ProxyProtocol::none) return;  // of such SYNs more is changed
+    if (!service.opens_plainly()) return;
     const TablePool& pool = table_.pool(service.pool);
     const auto client = source_of<F>(l3);
     if (pool.disposition != PoolDisposition::serve || pool.lookup == nullptr) return;

@@ -179,6 +179,19 @@ void bury(WorkerCore& core, NatFlows<F>& flows, uint32_t reference);
 template <typename F>
 void reset_backend(WorkerCore& core, const NatEntry<F>& entry);
 
+// --- source_limits.cc (see source_limits.h) ---
+// Whether a new connection is within what the service lets one source prefix have; else it has its verdict.
+template <typename F>
+bool is_within_limits(WorkerCore& core, Packet& packet);
+// A flow of a client more, and one less.
+template <typename F>
+void count_source(WorkerCore& core, uint16_t service, const typename F::Ip& client);
+template <typename F>
+void uncount_source(WorkerCore& core, uint16_t service, const typename F::Ip& client);
+// Makes room for the counts, if the table's services need them. Main thread, before the table is given to the
+// worker.
+void prepare_source_limits(WorkerCore& core, const Table& table);
+
 // --- proxy.cc (see proxy.h) ---
 // Makes room for the timers, if the table's services need them. Main thread, before the table is given to the
 // worker.

@@ -39,6 +39,13 @@ TableBackend backend_of(const BackendRecord& r) {
   return b;
 }
 
+// Whether one count of sources goes on as the other.
+bool counts_alike(const TableService& a, const TableService& b) {
+  if ((a.limits_sources | b.limits_sources) == 0) return true;
+  return a.exists == b.exists && (a.source_flows != 0) == (b.source_flows != 0) &&
+         a.source_prefix_v4 == b.source_prefix_v4 && a.source_prefix_v6 == b.source_prefix_v6;
+}
+
 }  // namespace
 
 void Table::build_services() {
@@ -46,6 +53,8 @@ void Table::build_services() {
   for (const auto& r : snapshot_->services->records<ServiceRecord>()) {
     const auto proxy_protocol = static_cast<ProxyProtocol>(r.proxy_protocol);
     uses_proxy_protocol_ = uses_proxy_protocol_ || proxy_protocol != ProxyProtocol::none;
+    const uint8_t limits_sources = r.source_rate != 0 || r.source_flows != 0;
+    limits_sources_ = limits_sources_ || limits_sources;
     services_[r.id] = {1,
                        static_cast<Mode>(r.mode),
                        static_cast<Affinity>(r.affinity),
@@ -54,9 +63,21 @@ void Table::build_services() {
                        r.backend_port,
                        r.access_list,
                        proxy_protocol,
-                       0,
-                       r.idle_timeout_ms};
+                       limits_sources,
+                       r.idle_timeout_ms,
+                       r.source_rate,
+                       r.source_burst,
+                       r.source_flows,
+                       r.source_prefix_v4,
+                       r.source_prefix_v6,
+                       {}};
   }
+}
+
+void Table::build_limits_version(const Table* previous) {
+  if (previous == nullptr) return;
+  const bool are_alike = std::ranges::equal(services_, previous->services_, counts_alike);
+  limits_version_ = previous->limits_version_ + (are_alike ? 0 : 1);
 }
 
 void Table::build_listeners(const Table* previous) {
@@ -262,6 +283,7 @@ std::shared_ptr<const Table> build_table(std::shared_ptr<const Snapshot> snapsho
   table->tunnel_v4_ = {settings.tunnel_source_v4, settings.tunnel_length_v4};
   table->tunnel_v6_ = {settings.tunnel_source_v6, settings.tunnel_length_v6};
   table->build_services();
+  table->build_limits_version(previous);
   table->build_listeners(previous);
   table->build_locals();
   table->build_vlans();

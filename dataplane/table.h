@@ -29,10 +29,16 @@ struct TableService {
   uint16_t backend_port;       // host byte order; 0: the listener's
   uint16_t access_list;        // kNone: open to all
   ProxyProtocol proxy_protocol;
-  uint8_t reserved;
+  uint8_t limits_sources;  // 1: new connections are counted by their source
   uint32_t idle_timeout_ms;
+  uint32_t source_rate, source_burst, source_flows;  // as in ServiceRecord
+  uint8_t source_prefix_v4, source_prefix_v6;
+  uint8_t reserved[2];
+
+  // Whether a plain SYN of a new flow is treated as all are: then there is a short way for it.
+  bool opens_plainly() const { return proxy_protocol == ProxyProtocol::none && limits_sources == 0; }
 };
-static_assert(sizeof(TableService) == 16);
+static_assert(sizeof(TableService) == 32);
 
 struct TablePool {
   const uint16_t* lookup;  // backend id of each slot, in the snapshot's own block; null: no usable backend
@@ -191,6 +197,10 @@ class Table {
 
   // Whether any service of the mode listens on an address of the family: whether flow memory is needed.
   bool uses(Mode mode, Family family) const { return uses_[mode == Mode::nat][family == Family::v6]; }
+  // Whether any service limits what one source may have; and a number that differs from the previous table's
+  // if what is counted does.
+  bool limits_sources() const { return limits_sources_; }
+  uint32_t limits_version() const { return limits_version_; }
   // Whether any service tells its backends of the clients.
   bool uses_proxy_protocol() const { return uses_proxy_protocol_; }
   template <typename F>
@@ -239,6 +249,7 @@ class Table {
     return list < access_->size() ? (*access_)[list] : kEmpty;
   }
   void build_services();
+  void build_limits_version(const Table* previous);
   void build_listeners(const Table* previous);
   void build_locals();
   void build_vlans();
@@ -257,7 +268,8 @@ class Table {
   Timeouts timeouts_{};
   uint64_t flow_version_ = 1;
   bool uses_[2][2] = {};
-  bool uses_proxy_protocol_ = false;
+  bool uses_proxy_protocol_ = false, limits_sources_ = false;
+  uint32_t limits_version_ = 1;
   TunnelSource<V4> tunnel_v4_;
   TunnelSource<V6> tunnel_v6_;
   uint16_t route_version_ = 1;

@@ -8,6 +8,7 @@
 
 #include "dataplane/plain_opening.h"
 #include "dataplane/proxy.h"
+#include "dataplane/source_limits.h"
 #include "dataplane/stages.h"
 #include "dataplane/take_over.h"
 
@@ -215,6 +216,7 @@ Worker::~Worker() {
 
 void Worker::prepare(const Table& table, uint64_t now) {
   if (now != 0) begin(*core_, table, now);
+  prepare_source_limits(*core_, table);
   prepare_family<V4>(*core_, table);
   prepare_family<V6>(*core_, table);
   prepare_header_timers(*core_, table);

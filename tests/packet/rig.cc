@@ -138,13 +138,16 @@ std::shared_ptr<const Snapshot> snapshot_of(const TableContent& content, const S
         s->vlans = block;
         break;
       case BlockKind::pool:
-        s->pools.push_back({block, nullptr, nullptr});
+        s->pools.push_back({block, nullptr, nullptr, nullptr});
         break;
       case BlockKind::backends:
         pool_of(block->ref.id).backends = block;
         break;
       case BlockKind::lookup:
         pool_of(block->ref.id).lookup = block;
+        break;
+      case BlockKind::fallback:
+        pool_of(block->ref.id).fallback = block;
         break;
     }
   }

@@ -161,7 +161,7 @@ TableContent twin_content() {
 }
 
 void change(TableContent& c, std::mt19937& random) {
-  switch (random() % 9) {
+  switch (random() % 10) {
     case 0:
     case 1:
       return change_backend(any_of(c.pools[0].backends, random), random);
@@ -176,6 +176,14 @@ void change(TableContent& c, std::mt19937& random) {
     case 6: {
       NatRecord& nat = any_of(c.nat, random);
       nat.last_port = static_cast<uint16_t>(nat.first_port + random() % (random() % 2 ? 64 : 2));
+      return;
+    }
+    case 8: {
+      ServiceRecord& s = any_of(c.services, random);
+      s.source_rate = s.source_burst = static_cast<uint32_t>(random() % 2 ? 1 + random() % 20 : 0);
+      s.source_flows = static_cast<uint32_t>(random() % 2 ? 1 + random() % 20 : 0);
+      if (is_tunnel(Mode{s.mode}))
+        s.mode = static_cast<uint8_t>(random() % 2 ? Mode::dsr_gue : Mode::dsr_ipip);
       return;
     }
     default:

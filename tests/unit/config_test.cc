@@ -59,6 +59,7 @@ services:
     allow: any
     deny: [198.51.100.0/24, "2001:db8:bad::/48"]
     idle_timeout: 10m
+    limits: {new_per_second: 50, connections: 900, prefix_v4: 24, prefix_v6: 48}
   direct:
     listen: 203.0.113.11:80
     pool: portals
@@ -104,6 +105,7 @@ TEST(Config, ShortestFormImpliesTheRest) {
   EXPECT_EQ(https.affinity, Affinity::connection);
   EXPECT_EQ(https.backend_port, 0);
   EXPECT_EQ(https.idle_timeout, 2h + 4min);
+  EXPECT_EQ(https.limits, SourceLimitsConfig{});
   EXPECT_TRUE(https.allow_any);
   EXPECT_TRUE(https.deny.empty());
   EXPECT_FALSE(config.services[1].allow_any);
@@ -186,6 +188,8 @@ TEST(Config, LongFormSaysEverything) {
   EXPECT_EQ(config.dataplane.huge_pages, HugePages::off);
   EXPECT_EQ(config.nat.first_port, 2048);
   EXPECT_EQ(config.services.at(0).listen.size(), 3u);
+  EXPECT_EQ(config.services.at(0).limits,
+            (SourceLimitsConfig{.new_per_second = 50, .connections = 900, .prefix_v4 = 24, .prefix_v6 = 48}));
   EXPECT_EQ(config.services.at(1).mode, Mode::dsr_l2);
   EXPECT_EQ(config.services.at(2).mode, Mode::dsr_ipip);
   EXPECT_EQ(to_string(config.tunnel.v4.value()), "198.51.100.0/26");
