@@ -27,6 +27,7 @@ struct TableContent {
     uint64_t lookup_checksum = 0;
     // record.fallback_columns ids or kNone per slot of `lookup`, as BlockKind::fallback says; empty without.
     std::vector<uint16_t> fallback;
+    uint64_t fallback_checksum = 0;  // the same of it
   };
   uint64_t config_version = 0;
   SettingsRecord settings{};

@@ -64,7 +64,12 @@ void add_pool(Builder& builder, const TableContent::Pool& pool, const Snapshot::
     builder.keep(old.lookup);
   else if (!pool.lookup.empty())
     builder.add<uint16_t>(BlockKind::lookup, record.id, pool.lookup, old.lookup);
-  if (!pool.fallback.empty())
+  const bool same_fallback =
+      old.fallback && pool.fallback_checksum != 0 && old.fallback->ref.id == pool.record.id &&
+      old.fallback->ref.checksum == pool.fallback_checksum && old.fallback->ref.count == pool.fallback.size();
+  if (same_fallback)
+    builder.keep(old.fallback);
+  else if (!pool.fallback.empty())
     builder.add<uint16_t>(BlockKind::fallback, record.id, pool.fallback, old.fallback);
 }
 

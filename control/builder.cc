@@ -8,6 +8,7 @@
 #include "contract/flow_hash.h"
 #include "contract/table_file.h"
 #include "control/builder_services.h"
+#include "control/fallback.h"
 #include "control/maglev.h"
 
 namespace portico {
@@ -95,6 +96,7 @@ uint64_t Builder::content_hash() const {
     hash = XXH3_64bits_withSeed(&pool.record, sizeof pool.record, hash);
     hash = hash_of(pool.backends, hash);
     hash = XXH3_64bits_withSeed(&pool.lookup_checksum, sizeof pool.lookup_checksum, hash);
+    hash = XXH3_64bits_withSeed(&pool.fallback_checksum, sizeof pool.fallback_checksum, hash);
   }
   hash = hash_of(content_.next_hops, hash);
   hash = hash_of(content_.routes, hash);
@@ -155,6 +157,65 @@ void Builder::build_lookup_of(const BuildInput& input, const PoolConfig& pool, c
   memory.signature = std::move(signature);
 }
 
+namespace {
+
+// Whether packets to the pool's backends name further ones.
+bool gives_second_chance(const Config& config, const PoolConfig& pool) {
+  return pool.second_chance && std::ranges::any_of(config.services, [&](const ServiceConfig& service) {
+           return service.mode == Mode::dsr_gue && service.pool == pool.name;
+         });
+}
+
+// Of an earlier set of backends, by their configured weights: one that takes no new connections any more did
+// so with the usual one.
+constexpr uint32_t kUsualWeight = 100;
+
+bool is_of(const std::vector<std::string>& names, const BackendConfig& backend) {
+  return std::ranges::find(names, backend.name) != names.end();
+}
+
+}  // namespace
+
+void Builder::build_fallback_of(const BuildInput& input, const PoolConfig& pool, TableContent::Pool& built) {
+  PoolMemory& memory = pools_[built.record.id];
+  std::vector<Signature> signatures;
+  if (gives_second_chance(input.config, pool) && !built.lookup.empty()) {
+    signatures.push_back(memory.signature);
+    const auto add = [&](const auto& weight_of) {
+      Signature& set = signatures.emplace_back(memory.signature);
+      set.members.clear();
+      for (const BackendConfig& backend : pool.backends)
+        if (const uint32_t weight = weight_of(backend); weight > 0)
+          set.members.emplace_back(backend.name, input.ids.backend(pool.name, backend), weight);
+      std::sort(set.members.begin(), set.members.end());
+    };
+    for (const auto& names : pool.earlier_sets)
+      add([&](const BackendConfig& b) {
+        return !is_of(names, b) ? 0 : b.weight > 0 ? b.weight : kUsualWeight;
+      });
+    // With all that are drained, held or down: where flows went before, and will go.
+    add([](const BackendConfig& b) { return b.weight; });
+  }
+  if (signatures != memory.fallback) {
+    std::vector<BackendSet> sets;
+    for (const Signature& signature : signatures) {
+      BackendSet& set = sets.emplace_back();
+      for (const auto& [name, id, weight] : signature.members) set.push_back({name, id, weight});
+    }
+    Fallback fallback;
+    if (!sets.empty())
+      fallback = build_fallback(built.lookup, sets[0], {sets.begin() + 1, sets.end()},
+                                HashKey{{signatures[0].key[0], signatures[0].key[1]}});
+    memory.fallback_columns = static_cast<uint8_t>(fallback.columns);
+    built.fallback = std::move(fallback.slots);
+    built.fallback_checksum =
+        built.fallback.empty() ? 0
+                               : checksum_of(built.fallback.data(), built.fallback.size() * sizeof(uint16_t));
+    memory.fallback = std::move(signatures);
+  }
+  built.record.fallback_columns = memory.fallback_columns;
+}
+
 // `built`: the pool as it was built last, or a new one. Its look-up table stays if it would be the same.
 void Builder::build_pool(const BuildInput& input, const PoolConfig& pool, TableContent::Pool& built) {
   const uint16_t id = input.ids.pool(pool.name);
@@ -182,6 +243,7 @@ void Builder::build_pool(const BuildInput& input, const PoolConfig& pool, TableC
       memory.next_change_ns = flows.next_change_ns;
   }
   build_lookup_of(input, pool, decision, built);
+  build_fallback_of(input, pool, built);
 }
 
 void Builder::add_retired_pools(const BuildInput& input) {

@@ -67,7 +67,9 @@ class Builder {
   struct PoolMemory {
     LastUsable last_usable;
     PoolDecision decision;
-    Signature signature;                 // of the pool's look-up table in content_
+    Signature signature;  // of the pool's look-up table in content_
+    uint8_t fallback_columns = 0;
+    std::vector<Signature> fallback;     // of its fallbacks: the current set's and those of earlier ones
     std::map<uint16_t, uint32_t> slots;  // of that, by backend
     std::optional<uint64_t> next_change_ns;
   };
@@ -77,6 +79,7 @@ class Builder {
   void build_pool(const BuildInput& input, const PoolConfig& pool, TableContent::Pool& built);
   void build_lookup_of(const BuildInput& input, const PoolConfig& pool, const PoolDecision& decision,
                        TableContent::Pool& built);
+  void build_fallback_of(const BuildInput& input, const PoolConfig& pool, TableContent::Pool& built);
   void add_retired_pools(const BuildInput& input);
 
   TableContent content_;

@@ -32,7 +32,7 @@ SettingsRecord build_settings(const Config& config) {
   s.tunnel_length_v4 = config.tunnel.v4 ? config.tunnel.v4->length : 0;
   s.tunnel_source_v6 = config.tunnel.v6 ? config.tunnel.v6->address : Address{};
   s.tunnel_length_v6 = config.tunnel.v6 ? config.tunnel.v6->length : 0;
-  s.gue_port = kDefaultGuePort;
+  s.gue_port = config.tunnel.gue_port;
   set_text(s.instance, config.instance);
   set_text(s.worker_cpus, config.dataplane.worker_cpus);
   return s;

@@ -102,6 +102,9 @@ struct PoolConfig {
   OnBackendDown on_backend_down = OnBackendDown::automatic;
   uint32_t min_healthy_percent = 0;  // below it all backends but held ones are used; 0: off
   uint32_t table_size = kDefaultLookupSize;
+  bool second_chance = true;  // mode dsr-gue: packets name further backends that may have their connection
+  // Backends by name that were all of the pool's before, the latest set first; see docs/configuration.md.
+  std::vector<std::vector<std::string>> earlier_sets;
   Milliseconds reset_after{300000};  // flows allowed to finish are reset after this
 
   bool operator==(const PoolConfig&) const = default;
@@ -163,9 +166,11 @@ struct NatConfig {
   bool operator==(const NatConfig&) const = default;
 };
 
-// Prefixes of which the outer source addresses of tunnels are, at most one of each family.
+// Prefixes of which the outer source addresses of tunnels are, at most one of each family, and the UDP port
+// of portals in mode dsr-gue.
 struct TunnelConfig {
   std::optional<Prefix> v4, v6;
+  uint16_t gue_port = kDefaultGuePort;
 
   bool operator==(const TunnelConfig&) const = default;
 };

@@ -116,7 +116,7 @@ void check_modes(ConfigReader& reader, const Config& config) {
         reader.mark(service_path(*first_silent)),
         "mode nat hides the clients: the portals see only the balancer's NAT addresses; where they need the "
         "clients' own, write `proxy_protocol: v2` and set the portals' servers up for it, or use mode "
-        "dsr-l2 or dsr-ipip");
+        "dsr-l2, dsr-ipip or dsr-gue");
   }
   if (!uses_nat && !config.nat.addresses.empty() && !config.services.empty()) {
     reader.warning(reader.mark("nat"), "no service uses mode nat; `nat` has no effect");
@@ -158,7 +158,7 @@ void check_families(ConfigReader& reader, const Config& config) {
                         service.name, family_number(family), family_number(family)));
       }
       const auto pool = std::ranges::find(config.pools, service.pool, &PoolConfig::name);
-      if (pool == config.pools.end() || service.mode == Mode::dsr_ipip) continue;
+      if (pool == config.pools.end() || is_tunnel(service.mode)) continue;
       for (const BackendConfig& backend : pool->backends) {
         const bool unread = !backend.v4 && !backend.v6;
         if (unread || (family == Family::v4 ? backend.v4 : backend.v6)) continue;

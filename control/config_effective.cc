@@ -50,6 +50,12 @@ class Writer {
     value(key, number == 0 ? std::string(word) : std::to_string(number), path);
   }
   void item(std::string_view text, const std::string& path) { line("- " + quote(text), path, true); }
+  // A list item that is a list itself, in one line.
+  void flow_item(const std::vector<std::string>& items, const std::string& path) {
+    std::string text;
+    for (const std::string& one : items) text += (text.empty() ? "" : ", ") + quote(one);
+    line("- [" + text + "]", path, true);
+  }
   // The first key of a list item that is a map; the others follow between open_item and close.
   void open_item(std::string_view key, std::string_view text, const std::string& path) {
     line(fmt::format("- {}: {}", key, quote(text)), path, true);
@@ -127,6 +133,7 @@ void write_tunnel(Writer& writer, const TunnelConfig& tunnel) {
   if (tunnel.v4) writer.item(to_string(*tunnel.v4), "tunnel/sources/v4");
   if (tunnel.v6) writer.item(to_string(*tunnel.v6), "tunnel/sources/v6");
   writer.close();
+  writer.number("gue_port", tunnel.gue_port, "tunnel/gue_port");
   writer.close();
 }
 
@@ -242,6 +249,13 @@ void write_check(Writer& writer, const CheckConfig& check, const std::string& pa
   writer.close();
 }
 
+void write_earlier_sets(Writer& writer, const PoolConfig& pool, const std::string& path) {
+  if (pool.earlier_sets.empty()) return;
+  writer.open("earlier_sets", path);
+  for (const auto& set : pool.earlier_sets) writer.flow_item(set, path);
+  writer.close();
+}
+
 void write_pool(Writer& writer, const PoolConfig& pool) {
   const std::string path = "pools/" + pool.name;
   writer.open(pool.name, path);
@@ -259,6 +273,8 @@ void write_pool(Writer& writer, const PoolConfig& pool) {
   writer.value("on_backend_down", to_word(pool.on_backend_down), path + "/on_backend_down");
   writer.value("min_healthy", fmt::format("{}%", pool.min_healthy_percent), path + "/min_healthy");
   writer.number("table_size", pool.table_size, path + "/table_size");
+  writer.value("second_chance", to_word(pool.second_chance), path + "/second_chance");
+  write_earlier_sets(writer, pool, path + "/earlier_sets");
   writer.value("reset_after", format_duration(pool.reset_after), path + "/reset_after");
   writer.close();
 }

@@ -32,7 +32,9 @@ inline constexpr Choice<HttpMethod> kHttpMethodChoices[] = {
 inline constexpr Choice<bool> kOnOffChoices[] = {{"on", true}, {"off", false}};
 inline constexpr Choice<Mode> kModeChoices[] = {{mode_name(Mode::nat), Mode::nat},
                                                 {mode_name(Mode::dsr_l2), Mode::dsr_l2},
-                                                {mode_name(Mode::dsr_ipip), Mode::dsr_ipip}};
+                                                {mode_name(Mode::dsr_ipip), Mode::dsr_ipip},
+                                                {mode_name(Mode::dsr_gue), Mode::dsr_gue}};
+inline constexpr Choice<bool> kBoolChoices[] = {{"true", true}, {"false", false}};
 inline constexpr Choice<Affinity> kAffinityChoices[] = {{"connection", Affinity::connection},
                                                         {"client", Affinity::client}};
 inline constexpr Choice<ProxyProtocol> kProxyProtocolChoices[] = {{"none", ProxyProtocol::none},
@@ -56,6 +58,9 @@ constexpr std::string_view to_word(VipAddress value) {
 }
 constexpr std::string_view to_word(OnBackendDown value) {
   return word_of(kOnBackendDownChoices, value);
+}
+constexpr std::string_view to_word(bool value) {
+  return word_of(kBoolChoices, value);
 }
 constexpr std::string_view to_word(AllDown value) {
   return word_of(kAllDownChoices, value);

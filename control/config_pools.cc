@@ -111,6 +111,28 @@ void read_table_size(ConfigReader& reader, MapFields& fields, PoolConfig& pool) 
                fmt::format("`table_size` is {}, which is not prime; write {}", pool.table_size, next));
 }
 
+// Lists of names of the pool's own backends.
+void read_earlier_sets(ConfigReader& reader, const YamlNode& node, const std::string& path,
+                       PoolConfig& pool) {
+  reader.set_source(path, {node.mark, {}});
+  for (const YamlNode* set : read_items(reader, node, path)) {
+    std::vector<std::string>& names = pool.earlier_sets.emplace_back();
+    for (const YamlNode* item : read_items(reader, *set, path)) {
+      std::string name;
+      if (!read_text(reader, *item, path + "/#0", name)) continue;
+      if (std::ranges::find(pool.backends, name, &BackendConfig::name) == pool.backends.end())
+        reader.error(item->mark,
+                     fmt::format("pool `{}` has no backend `{}`; keep it under `backends`, with `weight: 0`, "
+                                 "until its connections are over, or leave it out here",
+                                 pool.name, name));
+      names.push_back(name);
+    }
+  }
+  if (pool.earlier_sets.size() >= kMaxFallbackColumns)
+    reader.error(node.mark, fmt::format("{} earlier sets; at most {} are possible: remove the last ones",
+                                        pool.earlier_sets.size(), kMaxFallbackColumns - 1));
+}
+
 void read_pool(ConfigReader& reader, const NamedNode& entry, ConfigDraft& draft) {
   const std::string path = "pools/" + entry.name;
   PoolConfig pool;
@@ -135,6 +157,9 @@ void read_pool(ConfigReader& reader, const NamedNode& entry, ConfigDraft& draft)
   fields.choice("on_backend_down", kOnBackendDownChoices, pool.on_backend_down);
   read_min_healthy(reader, fields, pool);
   read_table_size(reader, fields, pool);
+  fields.choice("second_chance", kBoolChoices, pool.second_chance);
+  if (const YamlNode* sets = fields.find("earlier_sets"))
+    read_earlier_sets(reader, *sets, path + "/earlier_sets", pool);
   fields.duration("reset_after", 0s, 24h, pool.reset_after);
   fields.finish();
   draft.config.pools.push_back(std::move(pool));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `tunnel`: what services of mode dsr-ipip need, and whether it is the balancer's to use.
+// `tunnel`: what services in tunnels need, and whether it is the balancer's to use.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -105,6 +105,7 @@ void read_tunnel(ConfigReader& reader, const YamlNode& node, TunnelConfig& tunne
       if (read_text(reader, *item, path + "/#0", text)) read_source(reader, *item, text, tunnel);
     }
   }
+  fields.number("gue_port", 1, 65535, tunnel.gue_port);
   fields.finish();
 }
 
@@ -115,17 +116,19 @@ void check_tunnel(ConfigReader& reader, const Config& config) {
   const bool has_sources = config.tunnel.v4 || config.tunnel.v6;
   bool is_used = false;
   for (const ServiceConfig& service : config.services) {
-    if (service.mode != Mode::dsr_ipip) continue;
+    if (!is_tunnel(service.mode)) continue;
     is_used = true;
     if (has_sources)
       check_reach(reader, config, service);
     else if (!is_there)
-      reader.error(reader.mark("services/" + service.name + "/mode"),
-                   "mode dsr-ipip needs outer source addresses of the balancer's own; add `tunnel: {sources: "
-                   "[198.51.100.0/26]}` with a prefix that is routed here");
+      reader.error(
+          reader.mark("services/" + service.name + "/mode"),
+          fmt::format("mode {} needs outer source addresses of the balancer's own; add `tunnel: {{sources: "
+                      "[198.51.100.0/26]}}` with a prefix that is routed here",
+                      to_word(service.mode)));
   }
   if (!is_used && is_there && !config.services.empty())
-    reader.warning(reader.mark("tunnel"), "no service uses mode dsr-ipip; `tunnel` has no effect");
+    reader.warning(reader.mark("tunnel"), "no service uses mode dsr-ipip or dsr-gue; `tunnel` has no effect");
 }
 
 }  // namespace portico

@@ -19,7 +19,7 @@ uint16_t refuse(WorkerCore& core, Packet& packet, DropReason reason) {
 // Whether packets of the family can go to the backend.
 template <typename F>
 bool is_in_reach(const Table& table, Mode mode, const TableBackend& backend) {
-  if (mode == Mode::dsr_ipip) return table.tunnel_family(backend, F::kFamily).has_value();
+  if (is_tunnel(mode)) return table.tunnel_family(backend, F::kFamily).has_value();
   return F::kFamily == Family::v4 ? backend.has_v4 : backend.has_v6;
 }
 

@@ -109,7 +109,7 @@ class PlainView {
     if (service == kNone) {
       if (!is_own_reply(destination, port)) return false;
       path = Path::nat_out;
-    } else if (services_[service].mode != Mode::nat) {
+    } else if (!translates(services_[service].mode)) {
       index = dsr_;
       path = services_[service].mode == Mode::dsr_l2 ? Path::dsr : Path::tunnel;
     }

@@ -38,7 +38,9 @@ void send_in(WorkerCore& core, Packet& p, uint16_t backend) {
   age_header<F>(p.l3);
   const bool is_sent =
       p.path == Path::tunnel
-          ? send_through_tunnel<F>(core, p, backend, tunnel_hash<F>(*core.table, p.l3, p.l4))
+          ? send_through_tunnel<F>(core, p,
+                                   {p.service, backend, tcp_destination_port(p.l4), source_of<F>(p.l3),
+                                    tunnel_hash<F>(*core.table, p.l3, p.l4)})
           : send_to_backend<F>(core, p, backend, address_of<F>(core.table->backend(backend)));
   if (!is_sent) return;
   bump(core.counters.forwarded);

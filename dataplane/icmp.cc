@@ -128,13 +128,14 @@ void deliver_to_backend(WorkerCore& core, Packet& p, Embedded<F>& e, const NatEn
 
 // As the flow's own packets go.
 template <typename F>
-void send_unchanged(WorkerCore& core, Packet& p, const Embedded<F>& e, Mode mode, uint16_t backend) {
+void send_unchanged(WorkerCore& core, Packet& p, const Embedded<F>& e, uint16_t service, uint16_t backend) {
   age_header<F>(p.l3);
   const bool is_sent =
-      mode == Mode::dsr_ipip
+      is_tunnel(core.table->service(service).mode)
           ? send_through_tunnel<F>(
-                core, p, backend,
-                core.table->slot_hash(e.destination, e.destination_port, e.source, e.source_port))
+                core, p,
+                {service, backend, e.source_port, e.destination,
+                 core.table->slot_hash(e.destination, e.destination_port, e.source, e.source_port)})
           : send_to_backend<F>(core, p, backend, address_of<F>(core.table->backend(backend)));
   if (is_sent) bump(core.counters.forwarded);
 }
@@ -171,13 +172,14 @@ bool ask_next_worker(WorkerCore& core, Packet& p) {
 
 // A DSR flow that nobody remembers goes by the pool's table, as its packets do.
 template <typename F>
-void send_by_table(WorkerCore& core, Packet& p, const Embedded<F>& e, const TableService& service) {
+void send_by_table(WorkerCore& core, Packet& p, const Embedded<F>& e, uint16_t service_id) {
+  const TableService& service = core.table->service(service_id);
   const TablePool& pool = core.table->pool(service.pool);
-  if (service.mode == Mode::nat || pool.lookup == nullptr || pool.disposition != PoolDisposition::serve)
+  if (translates(service.mode) || pool.lookup == nullptr || pool.disposition != PoolDisposition::serve)
     return drop(core, p.mbuf, DropReason::icmp_unknown_flow);
   const uint32_t slot =
       choose_slot<F>(*core.table, service, e.destination, e.destination_port, e.source, e.source_port);
-  send_unchanged<F>(core, p, e, service.mode, pool.lookup[slot]);
+  send_unchanged<F>(core, p, e, service_id, pool.lookup[slot]);
 }
 
 // About a packet to a client, from the VIP.
@@ -187,16 +189,15 @@ void about_service_side(WorkerCore& core, Packet& p, Embedded<F>& e, uint16_t se
   const auto is_it = [&](const auto& flow) {
     return flow.is_from_client(e.destination, e.destination_port, e.source, e.source_port);
   };
-  const TableService& service = core.table->service(service_id);
-  if (service.mode == Mode::nat) {
+  if (translates(core.table->service(service_id).mode)) {
     const auto& flows = *core.set<F>().nat.load(std::memory_order_acquire);
     if (const uint32_t r = flows.find(hash, 0, is_it)) return deliver_to_backend(core, p, e, flows[r]);
   } else {
     const auto& flows = *core.set<F>().dsr.load(std::memory_order_acquire);
     if (const uint32_t r = flows.find(hash, 0, is_it))
-      return send_unchanged<F>(core, p, e, service.mode, flows[r].backend);
+      return send_unchanged<F>(core, p, e, service_id, flows[r].backend);
   }
-  if (!ask_next_worker(core, p)) send_by_table(core, p, e, service);
+  if (!ask_next_worker(core, p)) send_by_table(core, p, e, service_id);
 }
 
 }  // namespace

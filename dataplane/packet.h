@@ -34,7 +34,7 @@ enum class Path : uint8_t {
   tunnel,   // from a client to a service
 };
 constexpr Path path_of(Mode mode) {
-  return mode == Mode::nat ? Path::nat_in : mode == Mode::dsr_l2 ? Path::dsr : Path::tunnel;
+  return translates(mode) ? Path::nat_in : mode == Mode::dsr_l2 ? Path::dsr : Path::tunnel;
 }
 
 // Whether plain.h may have a short way for it: no tags, no IP options, no extension headers, and of TCP's

@@ -94,10 +94,18 @@ uint64_t tunnel_hash(const Table& table, const uint8_t* l3, const uint8_t* l4) {
   return table.slot_hash(source_of<F>(l3), tcp_source_port(l4), destination_of<F>(l3),
                          tcp_destination_port(l4));
 }
-// Sends a packet for a backend inside an outer header to it, of whichever family there is a way for. `hash`:
-// of the flow. False: the packet has another verdict; one that is too large has been answered.
+// The flow whose packet goes through a tunnel, or which an ICMP error there is about. `client`: its address.
+// `hash`: tunnel_hash() of its packets. Ports in network byte order.
 template <typename F>
-bool send_through_tunnel(WorkerCore& core, Packet& packet, uint16_t backend, uint64_t hash);
+struct TunnelFlow {
+  uint16_t service, backend, vip_port;
+  typename F::Ip client;
+  uint64_t hash;
+};
+// Sends a packet for a backend inside an outer header to it, of whichever family there is a way for. False:
+// the packet has another verdict; one that is too large has been answered.
+template <typename F>
+bool send_through_tunnel(WorkerCore& core, Packet& packet, const TunnelFlow<F>& flow);
 
 // --- too_big.cc ---
 // Tells the sender of a packet what fits the way that it was to go: `mtu` bytes, or the least that senders

@@ -83,7 +83,7 @@ void Table::build_limits_version(const Table* previous) {
 void Table::build_listeners(const Table* previous) {
   const auto records = snapshot_->listeners->records<ListenerRecord>();
   for (const auto& r : records)
-    uses_[services_[r.service].mode == Mode::nat][r.address.family() == Family::v6] = true;
+    uses_[translates(services_[r.service].mode)][r.address.family() == Family::v6] = true;
   if (same(snapshot_->listeners, previous, &Snapshot::listeners) &&
       std::equal(hash_key_.k, hash_key_.k + 2, previous->hash_key_.k)) {
     listeners_v4_ = previous->listeners_v4_;
@@ -153,13 +153,17 @@ std::shared_ptr<const Table::Named> Table::name_backends(const Snapshot::Pool& p
 
 void Table::build_pools(const Table* previous) {
   named_.assign(kMaxPools, nullptr);
-  pools_.assign(kMaxPools, {nullptr, 0, PoolDisposition::drop});
+  pools_.assign(kMaxPools, {nullptr, 0, PoolDisposition::drop, 0, nullptr});
   backends_.assign(kMaxBackends, {});
   for (const auto& p : snapshot_->pools) {
     const PoolRecord& r = p.pool();
     const bool usable = p.lookup != nullptr && p.lookup->ref.count > 0;
     pools_[r.id] = {usable ? p.lookup->records<uint16_t>().data() : nullptr, usable ? p.lookup->ref.count : 0,
-                    static_cast<PoolDisposition>(r.disposition)};
+                    static_cast<PoolDisposition>(r.disposition), 0, nullptr};
+    if (p.fallback != nullptr) {
+      pools_[r.id].fallback_columns = r.fallback_columns;
+      pools_[r.id].fallback = p.fallback->records<uint16_t>().data();
+    }
     named_[r.id] = name_backends(p, previous);
     for (const auto& b : p.backends->records<BackendRecord>()) {
       backends_[b.id] = backend_of(b);

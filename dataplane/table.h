@@ -44,8 +44,10 @@ struct TablePool {
   const uint16_t* lookup;  // backend id of each slot, in the snapshot's own block; null: no usable backend
   uint32_t lookup_size;
   PoolDisposition disposition;
+  uint8_t fallback_columns;  // ids or kNone per slot of `fallback`; 0: there are none
+  const uint16_t* fallback;  // as BlockKind::fallback says
 };
-static_assert(sizeof(TablePool) == 16);
+static_assert(sizeof(TablePool) == 24);
 
 // One cache line, since every packet of an established flow reads it.
 struct alignas(64) TableBackend {
@@ -196,7 +198,7 @@ class Table {
   }
 
   // Whether any service of the mode listens on an address of the family: whether flow memory is needed.
-  bool uses(Mode mode, Family family) const { return uses_[mode == Mode::nat][family == Family::v6]; }
+  bool uses(Mode mode, Family family) const { return uses_[translates(mode)][family == Family::v6]; }
   // Whether any service limits what one source may have; and a number that differs from the previous table's
   // if what is counted does.
   bool limits_sources() const { return limits_sources_; }

@@ -112,7 +112,7 @@ json next_hop_of(const StatusView& view, uint16_t pool, uint16_t backend, bool i
 json choices_json(const StatusView& view, const Question& question) {
   json choices = json::array();
   const Family inner = question.client.family();
-  const bool is_tunnel = question.service->mode == Mode::dsr_ipip;
+  const bool is_tunnel = portico::is_tunnel(question.service->mode);
   for (const PoolConfig& pool : view.config.pools) {
     if (pool.name != question.service->pool) continue;
     const uint16_t pool_id = view.ids.pool(pool.name);

@@ -116,8 +116,9 @@ std::string mode_words(const json& service) {
   const std::string proxy = text(service, "proxy_protocol");
   if (proxy.empty() || proxy == "none") return words;
   words += fmt::format(", PROXY {}: {} sent", proxy, format_count(whole(service, "proxy_headers_sent")));
-  for (const char* what : {"repeated", "unwatched"}) {
-    const uint64_t count = whole(service, std::string("proxy_headers_") + what);
+  for (const auto& [key, what] :
+       {std::pair("proxy_headers_repeated", "repeated"), std::pair("proxy_headers_unwatched", "unwatched")}) {
+    const uint64_t count = whole(service, key);
     if (count != 0) words += fmt::format(", {} {}", format_count(count), what);
   }
   return words;

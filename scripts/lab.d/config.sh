@@ -26,8 +26,8 @@ print_config() {
   if [ "$mode" = dsr-l2 ] && [ "$TOPOLOGY" != one ]; then
     die "dsr-l2 needs portals that hold the VIP: scripts/lab up --topology one"
   fi
-  if [ "$mode" = dsr-ipip ] && [ "$TUNNELS" != ipip ]; then
-    die "dsr-ipip needs portals at the end of tunnels: scripts/lab up --topology one --tunnels ipip"
+  if [[ $mode = dsr-ipip || $mode = dsr-gue ]] && [ "$TUNNELS" != ipip ]; then
+    die "$mode needs portals at the end of tunnels: scripts/lab up --topology one --tunnels ipip"
   fi
   write_credentials
   print_head
@@ -53,7 +53,7 @@ dataplane:
 YAML
   print_lines 2 "${dataplane_lines[@]}"
   if [ "$mode" = nat ]; then printf 'nat:\n  addresses: [%s, %s, "%s"]\n' "${NAT_V4[@]}" "${NAT_V6[@]}"; fi
-  if [ "$mode" = dsr-ipip ]; then print_tunnel; fi
+  if [[ $mode = dsr-ipip || $mode = dsr-gue ]]; then print_tunnel; fi
 }
 
 print_tunnel() {

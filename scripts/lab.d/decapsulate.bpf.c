@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// The end of IP tunnels on a portal whose kernel has none: takes the outer header off packets of protocols 4
-// and 41 and leaves the inner packet to the kernel. XDP, on untagged frames; outer headers with options or
-// extensions are left alone. An outer CE mark goes to an inner packet that can bear one (RFC 6040).
+// The end of tunnels on a portal whose kernel has none: takes the outer headers off packets of protocols 4
+// and 41, and of GUE on UDP port 6080 whatever further hops it names (docs/gue.md), and leaves the inner
+// packet to the kernel. XDP, on untagged frames; outer headers with options or extensions are left alone. An
+// outer CE mark goes to an inner packet that can bear one (RFC 6040).
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 
 #include <bpf/bpf_helpers.h>
 
+#define GUE_PORT 6080
+#define UDP_AND_GUE_SIZE 12
 #define V4_SIZE 20
 #define V6_SIZE 40
 #define CE 3
@@ -49,9 +52,17 @@ int decapsulate(struct xdp_md* ctx) {
   } else {
     return XDP_PASS;
   }
+  int size = outer_is_v6 ? V6_SIZE : V4_SIZE;
+  if (protocol == 17) {
+    __u8* udp = outer + size;
+    if (udp + UDP_AND_GUE_SIZE > end || *(__u16*)(udp + 2) != be16(GUE_PORT) || udp[8] & 0xe0)
+      return XDP_PASS;
+    size += UDP_AND_GUE_SIZE + (udp[8] & 0x1f) * 4;
+    protocol = udp[9];
+  }
   if (protocol != 4 && protocol != 41) return XDP_PASS;
   int inner_is_v6 = protocol == 41;
-  if (bpf_xdp_adjust_head(ctx, outer_is_v6 ? V6_SIZE : V4_SIZE)) return XDP_DROP;
+  if (bpf_xdp_adjust_head(ctx, size)) return XDP_DROP;
   data = (__u8*)(long)ctx->data;
   end = (__u8*)(long)ctx->data_end;
   if (data + sizeof l2 + V4_SIZE > end) return XDP_DROP;

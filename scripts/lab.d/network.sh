@@ -5,7 +5,7 @@
 #
 #   two:  client ── front bridge ── front │ balancer │ back ── back bridge ── portals
 #   one:  client, balancer (front) and portals on one bridge; portals hold the VIPs on lo, so that they may answer
-#         clients directly (dsr-l2, and with tunnels dsr-ipip)
+#         clients directly (dsr-l2, and with tunnels dsr-ipip and dsr-gue)
 # The bridges stand in a namespace of their own: the host's network is not touched.
 
 ns() { ip -n "$NAME-$1" "${@:2}"; }

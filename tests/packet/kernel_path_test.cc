@@ -140,7 +140,7 @@ TEST(KernelPath, PromiscuousPortsTakeNothingOfOtherStations) {
   for (const char* client : {kClient4, kClient6}) {
     const char* const vip = client == kClient4 ? kVip4 : kVip6;
     const Tcp syn = Tcp(client, 1, vip, kDsr).flags(kSynFlag);
-    const Tcp later(client, 1, vip, kDsr);
+    const Tcp later = Tcp(client, 1, vip, kDsr).ack(5);
     EXPECT_EQ(rig.send(Bytes(syn)).size(), 1u);
     EXPECT_EQ(rig.send(Bytes(later)).size(), 1u);
     for (const Bytes& frame : {Bytes(syn), Bytes(later)}) EXPECT_TRUE(rig.send(with(frame, 5, 3)).empty());

@@ -170,7 +170,7 @@ TEST_P(Proxy, HeadersThatFindTheTimersFullAreCounted) {
     const Tcp ends(GetParam().client, static_cast<uint16_t>(port), GetParam().vip, kNat);
     syn_ = rig.send_one(Tcp(ends).flags(kSynFlag).seq(7));
     rig.send_one(from_backend().flags(kSynFlag).seq(kServerIsn).ack(8 - size()));
-    EXPECT_EQ(rig.send_one(Tcp(ends).seq(8).ack(kServerIsn + 1)).payload, GetParam().header);
+    ASSERT_EQ(rig.send_one(Tcp(ends).seq(8).ack(kServerIsn + 1)).payload.size(), size());
   };
   for (uint32_t port = 1; port <= kMostWatchedHeaders; ++port) open_one(port);
   EXPECT_EQ(rig.of_service(2, &ServiceFeedback::headers_unwatched), 0u);

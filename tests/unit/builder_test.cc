@@ -279,6 +279,37 @@ TEST_F(BuilderTest, AccessListsSayWhoIsLetIn) {
             (Texts{"+198.18.0.0/16", "+::/0", "-198.18.7.0/24"}));
 }
 
+// Of two backends, the further hop of each slot is the other one, whoever is drained or down.
+TEST_F(BuilderTest, FurtherHopsComeWithGueAlone) {
+  Config config = two_portals();
+  const BackendView up{.healthy = true, .known = true}, down{.known = true, .unreachable = true};
+  health_[{"portals", "portal-1"}] = health_[{"portals", "portal-2"}] = up;
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  EXPECT_EQ(build(config).pools[0].record.fallback_columns, 0);
+  config.services[0].mode = Mode::dsr_gue;
+  const auto first = ids_.backend("portals", config.pools[0].backends[0]);
+  const auto second = ids_.backend("portals", config.pools[0].backends[1]);
+  const TableContent::Pool both = build(config).pools[0];
+  ASSERT_EQ(both.record.fallback_columns, 1);
+  for (size_t slot = 0; slot < both.lookup.size(); ++slot)
+    EXPECT_EQ(both.fallback[slot], both.lookup[slot] == first ? second : first);
+  const uint64_t hash = builder_.content_hash();
+  health_[{"portals", "portal-1"}] = down;
+  const TableContent::Pool one = build(config).pools[0];
+  ASSERT_EQ(one.record.fallback_columns, 1);
+  for (size_t slot = 0; slot < one.lookup.size(); ++slot) {
+    EXPECT_EQ(one.lookup[slot], second);
+    EXPECT_EQ(one.fallback[slot], both.lookup[slot] == first ? first : kNone)
+        << "where its flows went before";
+  }
+  health_[{"portals", "portal-1"}] = up;
+  build(config);
+  EXPECT_EQ(builder_.content_hash(), hash) << "and back";
+  config.pools[0].second_chance = false;
+  EXPECT_EQ(build(config).pools[0].record.fallback_columns, 0);
+  EXPECT_TRUE(build(config).pools[0].fallback.empty());
+}
+
 class RandomConfig {
  public:
   explicit RandomConfig(uint32_t seed) : random_(seed) {}
@@ -324,6 +355,12 @@ class RandomConfig {
       backend.weight = chance(10) ? 0 : 1 + below(1000);
       pool.backends.push_back(backend);
     }
+    pool.second_chance = chance(80);
+    for (uint32_t sets = below(3); sets > 0; --sets) {
+      auto& names = pool.earlier_sets.emplace_back();
+      for (const BackendConfig& backend : pool.backends)
+        if (chance(50)) names.push_back(backend.name);
+    }
     return pool;
   }
   ServiceConfig service(uint32_t n, const std::vector<PoolConfig>& pools) {
@@ -331,7 +368,8 @@ class RandomConfig {
                           .pool = pools[below(static_cast<uint32_t>(pools.size()))].name};
     for (uint32_t i = 0; i <= below(12); ++i)
       service.listen.push_back({chance(50) ? v4(2000 + n) : v6(2000 + n), static_cast<uint16_t>(80 + i)});
-    service.mode = chance(50) ? Mode::nat : Mode::dsr_l2;
+    service.mode = chance(40) ? Mode::nat : chance(50) ? Mode::dsr_l2 : Mode::dsr_gue;
+    if (chance(30)) service.limits = {.new_per_second = below(3), .connections = below(3)};
     service.allow_any = chance(50);
     for (uint32_t i = 0; i < below(3); ++i)
       service.allow.push_back(*Prefix::parse(i == 0 ? "198.18.0.0/16" : "2001:db8::/32"));

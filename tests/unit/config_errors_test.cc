@@ -147,7 +147,7 @@ const std::vector<Case> kServiceCases = {
     {"ListenLinkLocal", with_service("listen: @@'[fe80::1]:443', pool: portals"), "link-local"},
     {"ListenEmpty", with_service("listen: @@[], pool: portals"), "is an empty list"},
     {"ListenMap", with_service("listen: @@{a: b}, pool: portals"), "`listen` is a map; write a text"},
-    {"BadMode", with_service(kGoodListen + ", mode: @@dsr"), "write nat, dsr-l2 or dsr-ipip"},
+    {"BadMode", with_service(kGoodListen + ", mode: @@dsr"), "write nat, dsr-l2, dsr-ipip or dsr-gue"},
     {"BadPrefixLength", with_service(kGoodListen + ", affinity_prefix_v6: @@129"), "from 1 to 128"},
     {"BackendPortHigh", with_service(kGoodListen + ", backend_port: @@65536"), "from 1 to 65535"},
     {"DsrWithOtherPort", with_service(kGoodListen + ", mode: dsr-l2, backend_port: @@8443"),
@@ -193,6 +193,9 @@ const std::vector<Case> kServiceCases = {
 const std::vector<Case> kTunnelCases = {
     {"TunnelMissing", file(kGoodListen + ", mode: @@dsr-ipip", kGoodBackends),
      "mode dsr-ipip needs outer source addresses"},
+    {"TunnelMissingForGue", file(kGoodListen + ", mode: @@dsr-gue", kGoodBackends),
+     "mode dsr-gue needs outer source addresses"},
+    {"GuePortZero", with_tunnel("tunnel: {sources: [198.51.100.0/26], gue_port: @@0}\n"), "from 1 to 65535"},
     {"TunnelWithoutSources", with_tunnel("tunnel: @@{}\n"), "`sources` is missing"},
     {"TunnelUnknownKey", with_tunnel("tunnel: {sources: [198.51.100.0/26], @@source: a}\n"), "source"},
     {"TunnelEmpty", with_sources("@@[]"), "is an empty list"},
@@ -214,7 +217,7 @@ const std::vector<Case> kTunnelCases = {
      file(kGoodListen, kGoodBackends,
           "dataplane: {ports: [e0]}\nnat: {addresses: [203.0.113.20]}\n@@tunnel: {sources: "
           "[198.51.100.0/26]}\n"),
-     "no service uses mode dsr-ipip", false},
+     "no service uses mode dsr-ipip or dsr-gue", false},
     {"TunnelWithOtherPort", with_service(kGoodListen + ", mode: dsr-ipip, backend_port: @@8443"),
      "mode dsr-ipip cannot translate ports"},
 };

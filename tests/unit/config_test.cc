@@ -49,6 +49,7 @@ nat:
   ports: 2048-4095
 tunnel:
   sources: [198.51.100.0/26, "2001:db8:5::/64"]
+  gue_port: 6081
 services:
   web:
     listen: [203.0.113.10:80, 203.0.113.10:443, "[2001:db8::10]:443"]
@@ -68,6 +69,7 @@ services:
     listen: 203.0.113.12:80
     pool: portals
     mode: dsr-ipip
+  second-chance: {listen: 203.0.113.13:80, pool: portals, mode: dsr-gue}
 pools:
   portals:
     backends:
@@ -87,6 +89,8 @@ pools:
     min_healthy: 50%
     table_size: 1009
     reset_after: 1m30s
+    second_chance: false
+    earlier_sets: [[portal-1, portal-2], [portal-1]]
 )";
 
 Config parse_good(const std::string& text) {
@@ -192,6 +196,11 @@ TEST(Config, LongFormSaysEverything) {
             (SourceLimitsConfig{.new_per_second = 50, .connections = 900, .prefix_v4 = 24, .prefix_v6 = 48}));
   EXPECT_EQ(config.services.at(1).mode, Mode::dsr_l2);
   EXPECT_EQ(config.services.at(2).mode, Mode::dsr_ipip);
+  EXPECT_EQ(config.services.at(3).mode, Mode::dsr_gue);
+  EXPECT_EQ(config.tunnel.gue_port, 6081);
+  EXPECT_FALSE(config.pools.at(0).second_chance);
+  EXPECT_EQ(config.pools.at(0).earlier_sets,
+            (std::vector<std::vector<std::string>>{{"portal-1", "portal-2"}, {"portal-1"}}));
   EXPECT_EQ(to_string(config.tunnel.v4.value()), "198.51.100.0/26");
   EXPECT_EQ(to_string(config.tunnel.v6.value()), "2001:db8:5::/64");
   const PoolConfig& pool = config.pools.at(0);
