@@ -2,8 +2,9 @@
 /* Decides which frames of an interface are the dataplane's; everything else stays with the kernel.
  *
  * The dataplane's are: TCP to a listener, TCP to the NAT ports of a NAT address, fragments of TCP to either
- * one's address (any fragment: only the first has ports), and ICMP errors to either one's address about such
- * TCP. What cannot be parsed is the kernel's, which drops it without an answer. */
+ * one's address (any fragment: only the first has ports), ICMP errors to either one's address about such
+ * TCP, and ICMP errors to outer source addresses of tunnels. What cannot be parsed is the kernel's, which
+ * drops it without an answer. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -51,6 +52,15 @@ struct {
   __type(key, struct steer_address);
   __type(value, struct steer_port_range);
 } nat SEC(".maps");
+
+/* Outer source addresses of tunnels. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(max_entries, STEER_MAX_TUNNELS);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct steer_prefix);
+  __type(value, __u32);
+} tunnels SEC(".maps");
 
 /* Every address of `listeners` and `nat`. */
 struct {
@@ -174,17 +184,29 @@ static __always_inline int is_our_endpoint(const struct steer_address* address, 
   return range && host_port >= range->first && host_port <= range->last;
 }
 
+static __always_inline int is_error(__u8 type, int is_v4) {
+  if (is_v4) return type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER_PROBLEM;
+  return type >= ICMPV6_FIRST_ERROR && type <= ICMPV6_LAST_ERROR;
+}
+
+/* An ICMP error to an outer source address of tunnels. */
+static __always_inline int is_tunnel_error(const struct packet* packet, void* end, int is_v4) {
+  void* icmp = packet->payload;
+  if (packet->is_fragment || icmp + ICMP_HEADER_SIZE > end || !is_error(*(__u8*)icmp, is_v4)) return 0;
+  struct steer_prefix key = {.length = 128, .address = packet->destination};
+  return bpf_map_lookup_elem(&tunnels, &key) != 0;
+}
+
 /* An ICMP error about TCP from or to an endpoint of ours. */
 static __always_inline int is_our_error(const struct packet* packet, void* start, void* end, int is_v4) {
   void* icmp = packet->payload;
   if (packet->is_fragment || icmp + ICMP_HEADER_SIZE > end) return 0;
   const __u8 type = *(__u8*)icmp;
   struct packet embedded;
+  if (!is_error(type, is_v4)) return 0;
   if (is_v4) {
-    if (type != ICMP_UNREACHABLE && type != ICMP_TIME_EXCEEDED && type != ICMP_PARAMETER_PROBLEM) return 0;
     if (!parse_ipv4(icmp + ICMP_HEADER_SIZE, end, &embedded)) return 0;
   } else {
-    if (type < ICMPV6_FIRST_ERROR || type > ICMPV6_LAST_ERROR) return 0;
     if (!parse_ipv6(icmp + ICMP_HEADER_SIZE, start, end, &embedded)) return 0;
   }
   struct ports* ports = embedded.payload;
@@ -216,7 +238,8 @@ static __always_inline int is_ours(void* data, void* end) {
   const int is_icmp = packet.protocol == (is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
   if (!is_tcp && !is_icmp) return 0;
   if (is_icmp || packet.is_fragment) {
-    if (!bpf_map_lookup_elem(&addresses, &packet.destination)) return 0;
+    if (!bpf_map_lookup_elem(&addresses, &packet.destination))
+      return is_icmp && is_tunnel_error(&packet, end, is_v4);
     return is_tcp || is_our_error(&packet, data, end, is_v4);
   }
   struct ports* ports = packet.payload;

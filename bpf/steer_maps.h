@@ -11,6 +11,7 @@
 #define STEER_LISTENERS_MAP "listeners"
 #define STEER_NAT_MAP "nat"
 #define STEER_ADDRESSES_MAP "addresses"
+#define STEER_TUNNELS_MAP "tunnels"
 #define STEER_VERDICTS_MAP "verdicts"
 #define STEER_OWNER_MAP                                                              \
   "owner" /* made and bound to the program by its owner; the program does not use it \
@@ -21,6 +22,7 @@
 #define STEER_MAX_LISTENERS 8192
 #define STEER_MAX_NAT 128
 #define STEER_MAX_ADDRESSES (STEER_MAX_LISTENERS + STEER_MAX_NAT)
+#define STEER_MAX_TUNNELS 4 /* one of each family */
 #define STEER_MAX_QUEUES 256
 
 struct steer_address {
@@ -32,6 +34,12 @@ struct steer_endpoint {
   struct steer_address address;
   __be16 port;
   __u16 zero;
+};
+
+/* Key of `tunnels`; its value means nothing. `length` in bits of the address's 16 bytes. */
+struct steer_prefix {
+  __u32 length;
+  struct steer_address address;
 };
 
 /* Value of `nat`: ports in host byte order, inclusive. */

@@ -58,7 +58,10 @@ template <typename F>
 template <typename F>
 void classify_ip(WorkerCore& core, Packet& packet) {
   if (packet.kind == Kind::tcp) return classify_tcp<F>(core, packet);
-  if (core.table->find_local(destination_of<F>(packet.l3)) == nullptr)
+  const auto destination = destination_of<F>(packet.l3);
+  const bool is_about_tunnel =
+      packet.kind == Kind::icmp_error && core.table->tunnel_source<F>().contains(destination);
+  if (!is_about_tunnel && core.table->find_local(destination) == nullptr)
     return to_kernel_or_drop(core, packet, DropReason::not_ours);
   if (packet.kind == Kind::icmp_error) {
     packet.path = Path::icmp;

@@ -204,6 +204,8 @@ void about_service_side(WorkerCore& core, Packet& p, Embedded<F>& e, uint16_t se
 
 template <typename F>
 void forward_icmp(WorkerCore& core, Packet& p) {
+  if (core.table->tunnel_source<F>().contains(destination_of<F>(p.l3)))
+    return forward_tunnel_error<F>(core, p);
   Embedded<F> e;
   if (!parse_embedded(p, e)) return to_kernel_or_drop(core, p, DropReason::icmp_invalid);
   if (p.l3[F::kTtlOffset] <= 1) return drop(core, p.mbuf, DropReason::ttl_expired);

@@ -88,6 +88,11 @@ bool is_address(const Table& table, const Address& address) {
   return (address.is_v4() ? table.find_local(address.v4()) : table.find_local(V6::from(address))) != nullptr;
 }
 
+bool is_tunnel_source(const Table& table, const Address& address) {
+  return address.is_v4() ? table.tunnel_source<V4>().contains(address.v4())
+                         : table.tunnel_source<V6>().contains(V6::from(address));
+}
+
 // A listener, or a port of a NAT address's range. `port` as in the packet.
 bool is_endpoint(const Table& table, const Address& address, uint16_t port) {
   const bool is_v4 = address.is_v4();
@@ -203,7 +208,10 @@ bool is_for_dataplane(const Table& table, const uint8_t* bytes, uint32_t size) {
   const bool is_tcp = view.protocol == IPPROTO_TCP;
   if (!is_tcp && !is_icmp(view)) return false;
   if (!is_tcp || view.is_fragment) {
-    if (!is_address(table, view.destination)) return false;
+    if (!is_address(table, view.destination))
+      return !is_tcp && !view.is_fragment && is_tunnel_source(table, view.destination) &&
+             frame.has(view.payload, kIcmpErrorSize) &&
+             is_error(frame.byte(view.payload), view.destination.is_v4());
     return is_tcp || is_our_error(table, frame, view, view.destination.is_v4());
   }
   if (!frame.has(view.payload, kPortsSize)) return false;

@@ -107,6 +107,11 @@ struct TunnelFlow {
 template <typename F>
 bool send_through_tunnel(WorkerCore& core, Packet& packet, const TunnelFlow<F>& flow);
 
+// --- tunnel_error.cc ---
+// Turns an ICMP error about a tunnel packet of ours, F its family, into one about the client's packet in it.
+template <typename F>
+void forward_tunnel_error(WorkerCore& core, Packet& packet);
+
 // --- too_big.cc ---
 // Tells the sender of a packet what fits the way that it was to go: `mtu` bytes, or the least that senders
 // take for an MTU. What no answer would mend is dropped as exceeds_mtu: IPv4 without DF, what is no larger

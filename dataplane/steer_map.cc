@@ -36,6 +36,18 @@ SteerKey steer_key(const Address& address) {
   return steer_key(address, 0);
 }
 
+SteerKey steer_tunnel_key(const Address& prefix, uint8_t length) {
+  // Sources vary in the last 64 bits at most.
+  const uint32_t bits = prefix.is_v4() ? 96u + length : std::max<uint32_t>(length, 64);
+  const SteerKey address = steer_key(prefix);
+  steer_prefix key{bits, {}};
+  static_assert(sizeof key == sizeof(SteerKey));
+  std::memcpy(key.address.bytes, address.data(), sizeof key.address.bytes);
+  SteerKey bytes;
+  std::memcpy(bytes.data(), &key, sizeof key);
+  return bytes;
+}
+
 uint32_t steer_range_value(uint16_t first_port, uint16_t last_port) {
   const steer_port_range range{first_port, last_port};
   uint32_t value;

@@ -24,6 +24,8 @@ using SteerEntries = std::map<SteerKey, uint32_t>;
 SteerKey steer_key(const Address& address, uint16_t port);
 // Key of `nat` and `addresses`.
 SteerKey steer_key(const Address& address);
+// Key of `tunnels`: the outer sources of a prefix, `length` in bits of its family.
+SteerKey steer_tunnel_key(const Address& prefix, uint8_t length);
 // Value of `nat`; ports in host byte order, inclusive.
 uint32_t steer_range_value(uint16_t first_port, uint16_t last_port);
 // The smallest port range that contains both.

@@ -24,7 +24,7 @@ namespace {
 
 // What the maps hold when they are equal to a snapshot.
 struct Wanted {
-  SteerEntries listeners, nat, addresses;
+  SteerEntries listeners, nat, tunnels, addresses;
 };
 
 Wanted wanted_by(const Snapshot& snapshot) {
@@ -39,6 +39,11 @@ Wanted wanted_by(const Snapshot& snapshot) {
     if (!is_new) entry->second = widest_range(entry->second, range);
     wanted.addresses[steer_key(nat.address)] = 1;
   }
+  const SettingsRecord& settings = snapshot.settings->records<SettingsRecord>()[0];
+  if (!settings.tunnel_source_v4.is_none())
+    wanted.tunnels[steer_tunnel_key(settings.tunnel_source_v4, settings.tunnel_length_v4)] = 1;
+  if (!settings.tunnel_source_v6.is_none())
+    wanted.tunnels[steer_tunnel_key(settings.tunnel_source_v6, settings.tunnel_length_v6)] = 1;
   return wanted;
 }
 
@@ -108,9 +113,10 @@ Steering::Failure Steering::attach(const std::string& interface) {
   port.program_id = program->id;
   port.listeners = SteerMap(map_of_program(*program, STEER_LISTENERS_MAP), STEER_LISTENERS_MAP);
   port.nat = SteerMap(map_of_program(*program, STEER_NAT_MAP), STEER_NAT_MAP);
+  port.tunnels = SteerMap(map_of_program(*program, STEER_TUNNELS_MAP), STEER_TUNNELS_MAP);
   port.addresses = SteerMap(map_of_program(*program, STEER_ADDRESSES_MAP), STEER_ADDRESSES_MAP);
   port.verdicts = map_of_program(*program, STEER_VERDICTS_MAP);
-  if (!port.listeners || !port.nat || !port.addresses || !port.verdicts)
+  if (!port.listeners || !port.nat || !port.tunnels || !port.addresses || !port.verdicts)
     return interface + " runs the steering program of another version: stop its dataplane and start again";
   if (!sign_program(*program))
     return interface + ": cannot sign the steering program: " + std::strerror(errno);
@@ -124,7 +130,7 @@ Steering::Failure Steering::add_new(const Snapshot& snapshot) {
   for (Interface& port : interfaces_) {
     // Addresses first: a fragment is never taken for a packet without an owner.
     for (auto& failure : {port.addresses.put_all(wanted.addresses), port.listeners.put_all(wanted.listeners),
-                          put_ranges(port.nat, wanted.nat)}) {
+                          put_ranges(port.nat, wanted.nat), port.tunnels.put_all(wanted.tunnels)}) {
       if (failure && !first) first = port.name + ": " + *failure;
     }
   }
@@ -136,7 +142,8 @@ Steering::Failure Steering::remove_stale(const Snapshot& snapshot) {
   Failure first;
   for (Interface& port : interfaces_) {
     for (auto& failure : {port.listeners.keep_only(wanted.listeners), port.nat.keep_only(wanted.nat),
-                          port.nat.put_all(wanted.nat), port.addresses.keep_only(wanted.addresses)}) {
+                          port.nat.put_all(wanted.nat), port.tunnels.keep_only(wanted.tunnels),
+                          port.addresses.keep_only(wanted.addresses)}) {
       if (failure && !first) first = port.name + ": " + *failure;
     }
   }

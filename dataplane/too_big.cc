@@ -1,41 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tells a sender that its packet is larger than the way on (RFC 1191, RFC 8201). The answer comes from the
 // address to which the packet went, as answers of a host do: senders need no more to believe it.
-#include "dataplane/own_packet.h"
+#include "dataplane/too_big.h"
+
 #include "dataplane/stages.h"
 
 namespace portico {
 
 namespace {
 
-constexpr uint32_t kIcmpHeaderSize = 8;
-
-// What an answer may be in all: RFC 1812 section 4.3.2.3, RFC 4443 section 2.4 (c). And the least MTU that a
-// sender takes for one: RFC 791, RFC 8200 section 5.
-template <typename F>
-inline constexpr uint32_t kLargestAnswer = F::kFamily == Family::v4 ? 576 : 1280;
-template <typename F>
-inline constexpr uint32_t kLeastMtu = F::kFamily == Family::v4 ? 68 : 1280;
-
 template <typename F>
 bool may_be_fragmented(const uint8_t* l3) {
   if constexpr (F::kFamily == Family::v4) return (load<uint16_t>(l3 + 6) & htons(0x4000)) == 0;
   return false;
-}
-
-// At `icmp`, before the start of the packet that the error is about. `size`: bytes of both.
-template <typename F>
-void write_icmp(uint8_t* icmp, uint32_t size, uint32_t mtu, uint64_t pseudo_sum) {
-  std::memset(icmp, 0, kIcmpHeaderSize);
-  if constexpr (F::kFamily == Family::v4) {
-    icmp[0] = 3;  // destination unreachable
-    icmp[1] = 4;  // fragmentation needed and DF set
-    store(icmp + 6, htons(static_cast<uint16_t>(mtu)));
-  } else {
-    icmp[0] = 2;  // packet too big
-    store(icmp + 4, htonl(mtu));
-  }
-  store(icmp + 2, static_cast<uint16_t>(~fold_sum(pseudo_sum + sum_bytes(icmp, size))));
 }
 
 // Puts the frame's Ethernet header, with its tags, before what now begins `bytes` before the packet.
@@ -65,16 +42,10 @@ void answer_too_big(WorkerCore& core, Packet& p, uint32_t mtu) {
   const auto l2_size = static_cast<uint32_t>(p.l3 - frame);
   if (room_before(p) < kAdded + l2_size) return drop(core, p.mbuf, DropReason::tunnel_no_headroom);
   const uint32_t embedded =
-      std::min<uint32_t>({p.ip_length, p.mbuf->data_len - l2_size, kLargestAnswer<F> - kAdded});
+      std::min<uint32_t>({p.ip_length, p.mbuf->data_len - l2_size, kLargestError<F> - kAdded});
   const auto client = source_of<F>(p.l3), vip = destination_of<F>(p.l3);
   move_front(p, kAdded);
-  const auto icmp_size = static_cast<uint16_t>(kIcmpHeaderSize + embedded);
-  write_ip_header<F>(p.l3, vip, client, {.protocol = F::kIcmpProtocol, .payload = icmp_size});
-  const uint64_t pseudo = F::kFamily == Family::v4
-                              ? 0
-                              : sum_of(vip) + sum_of(client) + htons(icmp_size) + htons(F::kIcmpProtocol);
-  write_icmp<F>(p.l3 + F::kHeaderSize, icmp_size, told, pseudo);
-  trim_and_return(p, F::kHeaderSize + icmp_size);
+  trim_and_return(p, write_own_error<F>(p.l3, vip, client, {told}, embedded));
   bump(core.counters.drops[static_cast<uint32_t>(DropReason::tunnel_too_big)]);
   bump(core.counters.answered);
   queue_frame(core, p.mbuf, p.mbuf->port);

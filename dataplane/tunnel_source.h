@@ -30,6 +30,15 @@ class TunnelSource {
 
   bool exists() const { return exists_; }
 
+  // Whether it may be the source of some flow.
+  bool contains(const typename F::Ip& ip) const {
+    if (!exists_) return false;
+    if constexpr (F::kFamily == Family::v4) {
+      return ((be32toh(ip) ^ be32toh(prefix_)) & ~mask_) == 0;
+    } else {
+      return ip[0] == prefix_[0] && ((be64toh(ip[1]) ^ be64toh(prefix_[1])) & ~mask_) == 0;
+    }
+  }
   // The source of a flow with this hash; of IPv6, at most the last 64 bits are the hash's.
   typename F::Ip pick(uint64_t hash) const {
     const uint64_t host = std::clamp(hash & mask_, least_, most_);

@@ -234,6 +234,69 @@ TEST_P(Gue, ErrorsAboutItsFlowsGoThroughItWithTheirHops) {
   EXPECT_TRUE(read_ip(w.inner).checksums_right);
 }
 
+// An ICMP error from a router on the way to the backend about one of our packets, of which it embeds `size`
+// bytes at most.
+Bytes router_error(const Seen& sent, uint8_t type, uint8_t code, uint16_t mtu, size_t size) {
+  const bool is_v6 = sent.ip[0] >> 4 == 6;
+  Bytes error = icmp_error(is_v6 ? "2001:db8:f::1" : "192.0.2.254", sent.source, type, sent.ip,
+                           std::min(size, sent.ip.size()));
+  const size_t icmp = 14 + (is_v6 ? 40 : 20);
+  error[icmp + 1] = code;
+  error[icmp + 6] = static_cast<uint8_t>(mtu >> 8), error[icmp + 7] = static_cast<uint8_t>(mtu);
+  return error;
+}
+
+TEST_P(Gue, ErrorsAboutItsOwnPacketsBecomeTheClients) {
+  for (const Mode mode : {Mode::dsr_gue, Mode::dsr_ipip}) {
+    TableContent content = gue_content(outer_is_v6(), {3, 1});
+    content.services[0].mode = static_cast<uint8_t>(mode);
+    Rig rig(content, {.workers = 2});
+    rig.send_one(from_client().flags(kSynFlag));
+    const Seen sent = rig.send_one(of_size(1400));
+    const size_t added = sent.ip.size() - 1400;
+    const uint8_t too_big = outer_is_v6() ? 2 : 3, code = outer_is_v6() ? 0 : 4;
+    // Wherever the error arrives: nothing is remembered.
+    const Seen error = rig.send_one(router_error(sent, too_big, code, 1400, 1232), 1);
+    EXPECT_EQ(error.mac, kGatewayMac);
+    EXPECT_EQ(error.destination, is_v6() ? kClient6 : kClient4);
+    EXPECT_EQ(error.source, is_v6() ? kVip6 : kVip4);
+    EXPECT_TRUE(error.checksums_right);
+    const size_t icmp = is_v6() ? 40 : 20;
+    EXPECT_EQ(error.ip[icmp], is_v6() ? 2 : 3);
+    EXPECT_EQ(word(error.ip, icmp + 6), is_v6() ? std::max<size_t>(1280, 1400 - added) : 1400 - added);
+    const Seen about = read_ip(error.icmp_embedded);
+    EXPECT_EQ(about.source_port, 40000);
+    EXPECT_EQ(about.destination_port, kDsr);
+    EXPECT_LE(error.ip.size(), is_v6() ? 1280u : 576u);
+    const Seen unreachable = rig.send_one(router_error(sent, outer_is_v6() ? 1 : 3, 0, 0, 1232));
+    EXPECT_EQ(unreachable.ip[icmp], is_v6() ? 1 : 3);
+    EXPECT_EQ(unreachable.ip[icmp + 1], is_v6() ? 3 : 1);
+    EXPECT_TRUE(unreachable.checksums_right);
+  }
+}
+
+TEST_P(Gue, ErrorsThatNobodyOnTheWayCanHaveSentAreDropped) {
+  Rig rig(gue_content(outer_is_v6()));
+  rig.send_one(from_client().flags(kSynFlag));
+  const Seen sent = rig.send_one(of_size(1400));
+  const uint8_t too_big = outer_is_v6() ? 2 : 3, code = outer_is_v6() ? 0 : 4;
+  Seen forged = sent;  // another flow's source
+  forged.source = outer_is_v6() ? "2001:db8:5::77" : "198.51.100.77";
+  const Address source = address(forged.source.c_str());
+  std::copy(source.bytes.begin() + (outer_is_v6() ? 0 : 12), source.bytes.end(),
+            forged.ip.begin() + (outer_is_v6() ? 8 : 12));
+  EXPECT_TRUE(rig.send(router_error(forged, too_big, code, 1400, 1232)).empty());
+  EXPECT_EQ(rig.drops(DropReason::icmp_unknown_flow), 1u);
+  for (size_t size = 0; size < outer_size() + 12 + (is_v6() ? 40 : 20) + 8; ++size)
+    EXPECT_TRUE(rig.send(router_error(sent, too_big, code, 1400, size)).empty()) << "cut after " << size;
+  EXPECT_EQ(
+      rig.send(router_error(sent, too_big, code, 1400, outer_size() + 12 + (is_v6() ? 40 : 20) + 8)).size(),
+      1u);
+  Seen other = sent;
+  other.ip[outer_size() + 3] ^= 1;  // UDP to another port
+  EXPECT_TRUE(rig.send(router_error(other, too_big, code, 1400, 1232)).empty());
+}
+
 TEST_P(Gue, SourcePortsAndAddressesStandForTheFlow) {
   Rig rig(gue_content(outer_is_v6()));
   std::set<uint16_t> ports;

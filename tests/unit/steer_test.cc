@@ -31,6 +31,10 @@ std::shared_ptr<const Table> steered_table() {
   TableContent content = test::usual_content();
   content.listeners = {{*Address::parse(kVip), 443, 2, 0}, {*Address::parse(kVip6), 443, 2, 0}};
   content.nat = {{*Address::parse(kNat), 1024, 2047, 0}, {*Address::parse(kNat6), 1024, 2047, 0}};
+  content.settings.tunnel_source_v4 = *Address::parse("198.51.100.64");
+  content.settings.tunnel_length_v4 = 26;
+  content.settings.tunnel_source_v6 = *Address::parse("2001:db8:5::");
+  content.settings.tunnel_length_v6 = 48;
   std::sort(content.listeners.begin(), content.listeners.end(),
             [](const auto& a, const auto& b) { return a.address < b.address; });
   return build_table(test::snapshot_of(content, nullptr), nullptr);
@@ -51,6 +55,9 @@ class SteerTest : public testing::Test {
       ASSERT_FALSE(listeners.put(steer_key(*Address::parse(vip), 443), 1));
     for (const auto& address : {kNat, kNat6})
       ASSERT_FALSE(nat.put(steer_key(*Address::parse(address)), steer_range_value(1024, 2047)));
+    SteerMap tunnels = map(STEER_TUNNELS_MAP);
+    ASSERT_FALSE(tunnels.put(steer_tunnel_key(*Address::parse("198.51.100.64"), 26), 1));
+    ASSERT_FALSE(tunnels.put(steer_tunnel_key(*Address::parse("2001:db8:5::"), 48), 1));
     for (const auto& address : {kVip, kVip6, kNat, kNat6})
       ASSERT_FALSE(addresses.put(steer_key(*Address::parse(address)), 1));
   }
@@ -122,6 +129,24 @@ TEST_F(SteerTest, LeavesEverythingElseToTheKernel) {
   expect_kernel("group MAC", ethernet(kIp, 0x01) + ipv4(kTcp, kClient, kVip) + tcp(5000, 443));
   expect_kernel("two tags", vlan(0x8100) + be16(7) + be16(kIp) + ipv4(kTcp, kClient, kVip) + tcp(5000, 443));
   expect_kernel("AH", ethernet(kIp6) + ipv6(51, kClient6, kVip6) + extension(kTcp) + tcp(5000, 443));
+}
+
+TEST_F(SteerTest, TakesErrorsToTunnelsSources) {
+  for (const char* source : {"198.51.100.64", "198.51.100.127"}) {
+    expect_steered("unreachable", ethernet(kIp) + ipv4(kIcmp, kOther, source) + icmp(3) + Bytes(28, 0));
+    expect_kernel("ping", ethernet(kIp) + ipv4(kIcmp, kOther, source) + icmp(8) + Bytes(28, 0));
+    expect_kernel("TCP", ethernet(kIp) + ipv4(kTcp, kOther, source) + tcp(5000, 443));
+    expect_kernel("a fragment", ethernet(kIp) + ipv4(kIcmp, kOther, source, kMoreFragments) + icmp(3));
+    expect_kernel("cut", ethernet(kIp) + ipv4(kIcmp, kOther, source) + Bytes{3, 4, 0, 0});
+  }
+  for (const char* other : {"198.51.100.63", "198.51.100.128"})
+    expect_kernel("another address", ethernet(kIp) + ipv4(kIcmp, kClient, other) + icmp(3) + Bytes(28, 0));
+  const std::string source6 = "2001:db8:5::1234:5678", other6 = "2001:db8:5:1::1";
+  for (const uint8_t type : std::initializer_list<uint8_t>{1, 2, 3, 4})
+    expect_steered("error, v6", ethernet(kIp6) + ipv6(kIcmp6, kClient6, source6) + icmp(type) + Bytes(48, 0));
+  expect_kernel("ping, v6", ethernet(kIp6) + ipv6(kIcmp6, kClient6, source6) + icmp(128) + Bytes(48, 0));
+  expect_kernel("beyond the last 64 bits",
+                ethernet(kIp6) + ipv6(kIcmp6, kClient6, other6) + icmp(2) + Bytes(48, 0));
 }
 
 TEST_F(SteerTest, TakesAllFragmentsOfTcpToItsAddresses) {
