@@ -67,6 +67,13 @@ const Tables& tables() {
     content.pools[0].backends[0].disposition = static_cast<uint8_t>(BackendDisposition::reset);
     content.pools[0].backends[1].disposition = static_cast<uint8_t>(BackendDisposition::finish);
     content.next_hops[3].vlan = 9;
+    // In GUE then, with a further hop; and sources that are held back.
+    content.services[0].mode = static_cast<uint8_t>(Mode::dsr_gue);
+    TableContent::Pool& pool = content.pools[0];
+    pool.record.fallback_columns = 1;
+    for (const uint16_t id : pool.lookup)
+      pool.fallback.push_back(pool.backends[id == pool.backends[2].id ? 0 : 2].id);
+    for (ServiceRecord& s : content.services) s.source_rate = s.source_burst = s.source_flows = 4;
     return Tables{usual, proxying, build_table(snapshot_of(content, &proxying->snapshot()), proxying.get())};
   }();
   return built;
