@@ -66,6 +66,14 @@ std::optional<agent_settings> Runner::settings_for(const AgentConfig& config, st
   settings.mss_v6 = highest_mss(config, mtu, Family::v6);
   settings.ipip = config.ipip;
   settings.second_chance = config.second_chance;
+  for (const Address& vip : config.vips)
+    if (settings.near_vip_count < AGENT_NEAR) settings.near_vips[settings.near_vip_count++] = agent_key(vip);
+  std::vector<HostAddress> addresses;
+  read_host_addresses(socket_, addresses);
+  // Of the interface itself; changed ones are a reason to attach again.
+  for (const HostAddress& each : addresses)
+    if (each.ifindex == index_of(config.interface) && settings.near_local_count < AGENT_NEAR)
+      settings.near_locals[settings.near_local_count++] = agent_key(each.address);
   return settings;
 }
 

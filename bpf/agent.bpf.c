@@ -63,12 +63,30 @@ static __always_inline int is_from_balancer(const struct agent_address* source) 
   return 0;
 }
 
+static __always_inline int is_near(const volatile struct agent_address* addresses, __u32 count,
+                                   const struct agent_address* address) {
+  for (__u32 i = 0; i < AGENT_NEAR; ++i) {
+    if (i >= count) return 0;
+    if (addresses[i].words[1] == address->words[1] && addresses[i].words[0] == address->words[0]) return 1;
+  }
+  return 0;
+}
+
+static __always_inline int is_vip(const struct agent_address* address) {
+  return is_near(settings.near_vips, settings.near_vip_count, address) || bpf_map_lookup_elem(&vips, address);
+}
+
+static __always_inline int is_local(const struct agent_address* address) {
+  return is_near(settings.near_locals, settings.near_local_count, address) ||
+         bpf_map_lookup_elem(&locals, address);
+}
+
 /* What becomes of a frame: the counter says it. */
 static __always_inline enum agent_counter judge(void* context, void* data, void* end, struct tunnel* t) {
   if (!parse_tunnel(data, end, &settings, t)) return AGENT_OTHER;
   const struct agent_address vip = inner_destination(t);
-  if (!bpf_map_lookup_elem(&vips, &vip)) return AGENT_NOT_VIP;
-  if (!bpf_map_lookup_elem(&locals, &t->destination)) return AGENT_NOT_LOCAL;
+  if (!is_vip(&vip)) return AGENT_NOT_VIP;
+  if (!is_local(&t->destination)) return AGENT_NOT_LOCAL;
   if (!is_from_balancer(&t->source)) return AGENT_FORGED;
   if (!t->is_gue) return AGENT_TAKEN_IPIP;
   if (t->is_malformed) return AGENT_MALFORMED;
@@ -98,30 +116,26 @@ static __always_inline enum agent_counter send_on(struct tunnel* t, void* data, 
   return AGENT_PASSED_ON;
 }
 
-/* Takes the outer headers off. */
+/* Takes the outer headers off. MAC addresses and tag move as whole words. */
 static __always_inline int strip_xdp(struct xdp_md* context, const struct tunnel* t) {
   void* data = (void*)(long)context->data;
   void* end = (void*)(long)context->data_end;
-  struct {
-    struct ethhdr ethernet;
-    __be32 tag_and_type;
-  } link = {0};
-  const int is_tagged = t->link_size != sizeof link.ethernet;
   const __be16 type = t->inner_is_v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-  if (data + sizeof link.ethernet + VLAN_HEADER_SIZE > end) return 0;
-  __builtin_memcpy(&link.ethernet, data, sizeof link.ethernet);
-  __be16 tag = *(__be16*)(data + sizeof link.ethernet);
+  if (data + sizeof(struct ethhdr) + VLAN_HEADER_SIZE > end) return 0;
+  const __u64 first = *(__u64*)data;
+  const __u32 second = *(__u32*)(data + 8), tag = *(__u32*)(data + 12);
   if (bpf_xdp_adjust_head(context, (int)t->stripped) != 0) return 0;
   data = (void*)(long)context->data;
   end = (void*)(long)context->data_end;
-  if (data + sizeof link.ethernet + VLAN_HEADER_SIZE > end) return 0;
-  if (is_tagged) {
-    *(__be16*)(data + sizeof link.ethernet) = tag;
-    *(__be16*)(data + sizeof link.ethernet + 2) = type;
+  if (data + sizeof(struct ethhdr) + VLAN_HEADER_SIZE > end) return 0;
+  *(__u64*)data = first;
+  *(__u32*)(data + 8) = second;
+  if (t->link_size == sizeof(struct ethhdr)) {
+    *(__be16*)(data + 12) = type;
   } else {
-    link.ethernet.h_proto = type;
+    *(__u32*)(data + 12) = tag;
+    *(__be16*)(data + 16) = type;
   }
-  __builtin_memcpy(data, &link.ethernet, sizeof link.ethernet);
   return 1;
 }
 
@@ -187,7 +201,7 @@ int agent_egress(struct __sk_buff* skb) {
   struct agent_address source;
   const struct tcphdr* tcp = parse_syn_ack(skb, &source);
   const __u16 most = skb->protocol == bpf_htons(ETH_P_IP) ? settings.mss_v4 : settings.mss_v6;
-  if (!tcp || most == 0 || !bpf_map_lookup_elem(&vips, &source)) return TC_ACT_UNSPEC;
+  if (!tcp || most == 0 || !is_vip(&source)) return TC_ACT_UNSPEC;
   const __u32 offset = (__u32)((void*)tcp - (void*)(long)skb->data);
   const __u32 options = tcp->doff * 4 - sizeof *tcp;
   if (clamp_mss(skb, offset, options, most)) count(AGENT_MSS_CLAMPED);

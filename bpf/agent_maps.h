@@ -16,6 +16,7 @@
 #define AGENT_COUNTERS_MAP "agent_counters"
 
 #define AGENT_MAX_BALANCERS 32 /* prefixes */
+#define AGENT_NEAR 8           /* addresses */
 #define AGENT_MAX_VIPS 1024
 #define AGENT_MAX_LOCALS 1024 /* addresses of the host */
 #define AGENT_MAX_PEERS 1024  /* addresses */
@@ -32,7 +33,9 @@ struct agent_prefix {
 /* Does not change while a program runs: the kernel compiles it in. */
 struct agent_settings {
   struct agent_prefix balancers[AGENT_MAX_BALANCERS]; /* outer sources that may send tunnel packets */
-  __u32 balancer_count;
+  /* The first of `vips` and `locals`: compared with before the maps are asked, which costs 25 ns each. */
+  struct agent_address near_vips[AGENT_NEAR], near_locals[AGENT_NEAR];
+  __u32 balancer_count, near_vip_count, near_local_count;
   __s32 sockets_netns; /* id of the namespace that has the VIPs' sockets, seen from the interface's; -1: the
                           same one */
   __be16 gue_port;     /* 0: UDP is nobody's tunnel */

@@ -41,9 +41,10 @@ static __always_inline struct agent_address mapped(__be32 v4) {
   return address;
 }
 
+/* In two loads: of structures whose alignment is not known the compiler reads single bytes. */
 static __always_inline struct agent_address wide(const void* v6) {
-  struct agent_address address;
-  __builtin_memcpy(&address, v6, sizeof address);
+  const __u64* words = v6;
+  const struct agent_address address = {{words[0], words[1]}};
   return address;
 }
 

@@ -26,7 +26,7 @@ print_config() {
   if [ "$mode" = dsr-l2 ] && [ "$TOPOLOGY" != one ]; then
     die "dsr-l2 needs portals that hold the VIP: scripts/lab up --topology one"
   fi
-  if [[ $mode = dsr-ipip || $mode = dsr-gue ]] && [ "$TUNNELS" != ipip ]; then
+  if [[ $mode = dsr-ipip || $mode = dsr-gue ]] && [ "$TUNNELS" = none ]; then
     die "$mode needs portals at the end of tunnels: scripts/lab up --topology one --tunnels ipip"
   fi
   write_credentials

@@ -112,18 +112,10 @@ make_portal() { # K BRIDGE
   # addresses of other interfaces, none used as a sender. (IPv6 answers for an interface's own addresses only.)
   set_net_keys "$host" ipv4/conf/all/arp_ignore=1 ipv4/conf/all/arp_announce=2
   addresses "$host" lo "$VIP_V4/32" "$VIP_V6/128"
-  if [ "$TUNNELS" = ipip ]; then ns "$host" link set dev eth0 xdpdrv object "$STATE/decapsulate.o" section xdp; fi
-}
-
-# Many kernels have no IP tunnels built in: a program of our own is the portals' end of them.
-make_tunnel_end() {
-  clang -O2 -g -target bpf -mcpu=v3 -idirafter "/usr/include/$(gcc -print-multiarch)" \
-    -c "$LAB_D/decapsulate.bpf.c" -o "$STATE/decapsulate.o"
 }
 
 make_network() {
   local k portal_bridge=front
-  if [ "$TUNNELS" = ipip ]; then make_tunnel_end; fi
   ip netns add "$NAME-switch"
   set_net_keys switch ipv6/conf/all/disable_ipv6=1 ipv6/conf/default/disable_ipv6=1
   add_bridge front

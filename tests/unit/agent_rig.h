@@ -52,6 +52,10 @@ class AgentTest : public testing::Test {
     settings_.mss_v4 = 1400;
     settings_.mss_v6 = 1380;
     settings_.ipip = 1;
+    // IPv4 is compared with at once, IPv6 is found in the maps.
+    settings_.near_vips[0] = agent_key(*Address::parse(kVip));
+    settings_.near_locals[0] = agent_key(*Address::parse(kPortal));
+    settings_.near_vip_count = settings_.near_local_count = 1;
     settings_.second_chance = 1;
     load();
   }
