@@ -36,7 +36,7 @@ struct Hops {
 template <typename Outer>
 struct Middle {
   bool is_gue = false;
-  Hops<Outer> hops;
+  Hops<Outer> hops{};
 
   uint32_t size() const { return is_gue ? kUdpSize + uint32_t{sizeof(gue_header)} + private_size() : 0; }
   uint32_t private_size() const {
@@ -54,7 +54,7 @@ bool may_have_flows(const TableBackend& b, uint16_t port) {
 // reset, since a packet that goes to a dead one gets no further.
 template <typename Inner, typename Outer>
 Hops<Outer> hops_of(const Table& table, const TunnelFlow<Inner>& flow) {
-  Hops<Outer> hops;
+  Hops<Outer> hops{};
   const TableService& service = table.service(flow.service);
   const TablePool& pool = table.pool(service.pool);
   if (pool.fallback_columns == 0) return hops;
