@@ -21,7 +21,7 @@
 
 namespace portico {
 
-// A worker that has not taken a new table up for this long is named. It sleeps 0.2 ms at most.
+// A worker that has not taken a new table up for this long is named. It sleeps 1 ms at most.
 inline constexpr uint64_t kAcknowledgeDeadlineNs = 100'000'000;
 // Tables that wait for a stuck worker at most; until it moves, newer generations stay in the file.
 inline constexpr size_t kMaxRetiredTables = 4;
