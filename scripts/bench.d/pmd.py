@@ -90,6 +90,8 @@ class Portico:
 
     def __exit__(self, *error):
         self.stack.__exit__(*error)
+        # The flow tables outlive the dataplane, on huge pages.
+        shutil.rmtree(os.path.realpath(self.run_dir / "flow-tables"), ignore_errors=True)
         shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def is_running(self):
