@@ -146,6 +146,7 @@ void Description::clear() {
   settings.timeout_syn_ms = 30'000;
   settings.timeout_closing_ms = 10'000;
   settings.timeout_half_closed_ms = 240'000;
+  settings.gue_port = kDefaultGuePort;
   set_text(settings.instance, "test");
 }
 
@@ -246,6 +247,8 @@ void Description::read_service(Words& words) {
   service.mode = words.choice(words.text("mode"), {"nat", "dsr-l2"});
   service.affinity = words.choice(words.optional_text("connection"), {"connection", "client"});
   service.affinity_prefix_v6 = 64;
+  service.source_prefix_v4 = 32;
+  service.source_prefix_v6 = 64;
   if (words.optional_text("") == "proxy-v2") service.proxy_protocol = static_cast<uint8_t>(ProxyProtocol::v2);
   service.access_list = kNone;
   service.idle_timeout_ms = 7'440'000;
