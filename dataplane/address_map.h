@@ -68,7 +68,7 @@ class AddressMap {
   static uint64_t hash(const HashKey& hash_key, const Key& key) {
     if constexpr (sizeof(A) == 4) {
       // The keys are ours, so that nobody can aim at a slot: one multiplication will do.
-      return ((uint64_t{key.address} << 16) | key.port) * kHashMixA;
+      return ((uint64_t{key.port} << 32) | key.address) * kHashMixA;
     } else {
       return fold_multiply(hash_key.k[0] ^ key.address[0] ^ (key.port * kHashMixB),
                            hash_key.k[1] ^ key.address[1] ^ kHashMixA);
@@ -86,6 +86,11 @@ class AddressMap<A>::Reader {
  public:
   Reader(const HashKey& hash_key, const Slot* slots, size_t mask, int shift)
       : hash_key_(hash_key), slots_(slots), mask_(mask), shift_(shift) {}
+
+  // For who looks many up at a time. A slot of IPv4: address, port and value as 64 bits; a key's first slot
+  // is (port << 32 | address) * kHashMixA >> shift().
+  const Slot* slots() const { return slots_; }
+  int shift() const { return shift_; }
 
   uint16_t find(const Key& key) const {
     for (size_t i = hash(hash_key_, key) >> shift_;; i = (i + 1) & mask_) {

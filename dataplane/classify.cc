@@ -3,6 +3,7 @@
 #include "dataplane/kernel_rules.h"
 #include "dataplane/parse.h"
 #include "dataplane/plain.h"
+#include "dataplane/plain_lanes.h"
 #include "dataplane/stages.h"
 
 namespace portico {
@@ -84,63 +85,20 @@ void classify(WorkerCore& core, Packet& packet) {
   }
 }
 
-// What classifying plain packets needs, so that a burst keeps it in registers: the stages write into packets,
-// and the compiler must take every such write for one to anything.
+// For a packet without columns: hash, index and bucket.
 template <typename F>
-class PlainView {
- public:
-  explicit PlainView(const WorkerCore& core)
-      : listeners_(core.table->listeners(typename F::Ip{})),
-        locals_(core.table->local_map(typename F::Ip{})),
-        services_(&core.table->service(0)),
-        local_addresses_(core.table->local_addresses()),
-        nat_addresses_(core.table->nat().data()),
-        hash_(core.flow_key),
-        sharer_count_(core.port_sharers<F>()),
-        sharer_(sharer_count_ == 1 ? 0 : core.config.index) {
-    if (const auto* const dsr = core.set<F>().dsr.load(std::memory_order_acquire)) dsr_ = &dsr->index();
-    if (const auto* const nat = core.set<F>().nat.load(std::memory_order_acquire)) nat_ = &nat->index();
-  }
-
-  // False: the packet is for no service and for no NAT port of this worker; nothing done.
-  [[gnu::always_inline]] bool classify(Packet& packet, const uint8_t* l3, const uint8_t* l4) const {
-    const auto destination = destination_of<F>(l3);
-    const uint16_t port = tcp_destination_port(l4);
-    const uint16_t service = listeners_.find({destination, port});
-    const FlowIndex* index = nat_;
-    Path path = Path::nat_in;
-    if (service == kNone) {
-      if (!is_own_reply(destination, port)) return false;
-      path = Path::nat_out;
-    } else if (!translates(services_[service].mode)) {
-      index = dsr_;
-      path = services_[service].mode == Mode::dsr_l2 ? Path::dsr : Path::tunnel;
-    }
-    const uint64_t hash = hash_(source_of<F>(l3), tcp_source_port(l4), destination, port);
-    index->prefetch(hash);
-    packet.hash = hash;
-    packet.index = index;
-    packet.service = service;
-    packet.path = path;
-    return true;
-  }
-
- private:
-  bool is_own_reply(const typename F::Ip& destination, uint16_t port) const {
-    const uint16_t local = locals_.find({destination, 0});
-    if (local == kNone || nat_ == nullptr || !local_addresses_[local].is_nat) return false;
-    return port_owner(nat_addresses_[local_addresses_[local].nat], ntohs(port), sharer_count_) == sharer_;
-  }
-
-  const typename AddressMap<typename F::Ip>::Reader listeners_, locals_;
-  const TableService* const services_;
-  const LocalAddress* const local_addresses_;
-  const TableNat* const nat_addresses_;
-  const typename F::Hasher hash_;
-  const uint32_t sharer_count_, sharer_;
-  const FlowIndex* dsr_ = nullptr;
-  const FlowIndex* nat_ = nullptr;
-};
+bool classify_plainly(const PlainView<F>& view, Packet& packet) {
+  const auto destination = destination_of<F>(packet.l3);
+  const uint16_t port = tcp_destination_port(packet.l4);
+  const auto found = view.find(destination, port);
+  if (found.path == Path::done) return false;
+  packet.hash = view.hash()(source_of<F>(packet.l3), tcp_source_port(packet.l4), destination, port);
+  found.index->prefetch(packet.hash);
+  packet.index = found.index;
+  packet.service = found.service;
+  packet.path = found.path;
+  return true;
+}
 
 // Whether a frame is for a group. Such frames are the kernel's, and short ways do not look at MAC addresses.
 bool is_for_group(const uint8_t* frame) {
@@ -210,46 +168,84 @@ void parse_and_classify(WorkerCore& core, Packet& packet, rte_mbuf* mbuf, bool w
 }
 
 // All but plain IPv4. Apart, so that it takes no registers from the loop.
-[[gnu::noinline]] void classify_other(WorkerCore& core, Packet& packet, rte_mbuf* mbuf,
-                                      bool was_handed_over) {
+[[gnu::noinline]] void classify_other(WorkerCore& core, const PlainView<V6>& v6, Packet& packet,
+                                      rte_mbuf* mbuf, bool was_handed_over) {
   const bool is_strange = is_for_group(rte_pktmbuf_mtod(mbuf, const uint8_t*)) || is_for_other(core, mbuf);
   if (!is_strange && parse_plain<V4>(packet, mbuf, was_handed_over)) return classify_tcp<V4>(core, packet);
   if (!is_strange && parse_plain<V6>(packet, mbuf, was_handed_over)) {
-    if (!PlainView<V6>(core).classify(packet, packet.l3, packet.l4)) classify_tcp<V6>(core, packet);
+    if (!classify_plainly(v6, packet)) classify_tcp<V6>(core, packet);
     return;
   }
   parse_and_classify(core, packet, mbuf, was_handed_over);
 }
 
 // A plain packet for nothing of this worker's.
-[[gnu::noinline]] void classify_stray(WorkerCore& core, Packet& packet, bool was_handed_over) {
-  complete(packet, was_handed_over);
-  classify_tcp<V4>(core, packet);
+[[gnu::noinline]] void classify_stray(WorkerCore& core, uint32_t i, bool was_handed_over) {
+  fill_plain(core, i, was_handed_over);
+  classify_tcp<V4>(core, core.packets[i]);
+}
+
+// Fills in the columns of one packet that is for this worker, and fetches its bucket.
+[[gnu::always_inline]] inline void classify_one(const FirstLook& look, PlainColumns& columns,
+                                                const PlainView<V4>& view, uint32_t i, bool are_far) {
+  const uint8_t* const l3 = look.frames[i] + kPlainL2Size;
+  const uint8_t* const l4 = l3 + V4::kHeaderSize;
+  const auto destination = destination_of<V4>(l3);
+  const auto found = view.find(destination, tcp_destination_port(l4));
+  columns.of_path(found.path) |= uint64_t{1} << i;
+  if (found.path == Path::done) return;
+  const uint64_t hash = view.hash()(source_of<V4>(l3), destination, load<uint32_t>(l4));
+  const FlowIndex::Bucket* const bucket = found.index->bucket_of(hash);
+  are_far ? FlowIndex::prefetch(bucket) : FlowIndex::prefetch_near(bucket);
+  columns.hashes[i] = hash;
+  columns.buckets[i] = bucket;
+  columns.tags[i] = found.index->tag(hash);
+  columns.services[i] = found.service;
+}
+
+void classify_plain(WorkerCore& core, uint32_t n, bool are_far) {
+  const FirstLook& look = core.look;
+  PlainColumns& columns = core.columns;
+  const PlainView<V4> view(core);
+  uint32_t i = 0;
+  columns.of = {};
+  if (core.has_avx512) {
+    for (; i + kLanes <= n; i += kLanes) classify_lanes(look, columns, view, i, are_far);
+  }
+  for (; i < n; ++i)
+    if (((look.acks | look.syns) >> i) & 1) classify_one(look, columns, view, i, are_far);
+}
+
+uint64_t first_bits(uint32_t n) {
+  return n == 0 ? 0 : ~uint64_t{0} >> (64 - n);
+}
+
+[[gnu::noinline]] void classify_others(WorkerCore& core, uint64_t packets, bool were_handed_over) {
+  const uint64_t plain = core.look.acks | core.look.syns;
+  const PlainView<V6> v6(core);
+  // In their order, since the kernel and other workers get them in this one.
+  for_each_bit(packets, [&](uint32_t i) {
+    if ((plain >> i) & 1)
+      classify_stray(core, i, were_handed_over);
+    else
+      classify_other(core, v6, core.packets[i], core.mbufs[i], were_handed_over);
+  });
 }
 
 }  // namespace
 
-void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over) {
+void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over, bool are_far) {
   FirstLook& look = core.look;
+  core.mbufs = mbufs;
   open_frames(look, mbufs, n);
+  end_stage(core, Stage::open);
   core.has_avx512 ? look_with_avx512(look, n) : look_portably(look, n);
   if ((core.config.kernel_ports | core.config.promiscuous_ports) != 0) leave_strangers(core, look, mbufs, n);
-  const PlainView<V4> v4(core);
-  const uint64_t acks = look.acks, plain = look.acks | look.syns;
-  for (uint32_t i = 0; i < n; ++i) {
-    Packet& packet = core.packets[i];
-    if (!((plain >> i) & 1)) {
-      classify_other(core, packet, mbufs[i], were_handed_over);
-      continue;
-    }
-    uint8_t* const l3 = look.frames[i] + kPlainL2Size;
-    packet.mbuf = mbufs[i];
-    packet.l3 = l3;
-    packet.ip_length = look.lengths[i];
-    packet.shape = (acks >> i) & 1 ? Shape::later : Shape::opening;
-    packet.is_bare = true;
-    if (!v4.classify(packet, l3, l3 + V4::kHeaderSize)) classify_stray(core, packet, were_handed_over);
-  }
+  end_stage(core, Stage::look);
+  classify_plain(core, n, are_far);
+  const uint64_t others = first_bits(n) & ~core.columns.known();
+  if (others != 0) classify_others(core, others, were_handed_over);
+  end_stage(core, Stage::classify);
 }
 
 void classify_generally(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over) {
@@ -262,54 +258,71 @@ bool has_index(const Packet& packet) {
   return packet.path != Path::done && packet.path != Path::icmp;
 }
 
-// Most of a burst looks into one index, whose parameters stay in registers meanwhile.
-#define PORTICO_FIND_CANDIDATES(candidate_in, fetch)                                      \
-  for (uint32_t i = 0; i < n;) {                                                          \
-    if (!has_index(core.packets[i])) {                                                    \
-      ++i;                                                                                \
-      continue;                                                                           \
-    }                                                                                     \
-    const FlowIndex& index = *core.packets[i].index;                                      \
-    for (; i < n && core.packets[i].index == &index && has_index(core.packets[i]); ++i) { \
-      Packet& packet = core.packets[i];                                                   \
-      const uint32_t candidate = index.candidate_in(packet.hash);                         \
-      packet.candidate = candidate;                                                       \
-      fetch;                                                                              \
-    }                                                                                     \
-  }
-#define PORTICO_FETCH_NEAR index.prefetch_entry(candidate)
-#define PORTICO_FETCH_FAR core.entries[i] = index.prefetch_far_entry(candidate)
-
-void find_candidates_portably(WorkerCore& core, uint32_t n, bool are_far) {
-  if (are_far) {
-    PORTICO_FIND_CANDIDATES(candidate, PORTICO_FETCH_FAR)
-  } else {
-    PORTICO_FIND_CANDIDATES(candidate, PORTICO_FETCH_NEAR)
-  }
+template <bool kAreFar>
+void find_portably(PlainColumns& columns, uint64_t packets, const FlowIndex& index, const void** far) {
+  const FlowIndex::Entries entries = index.entries();
+  for_each_bit(packets, [&](uint32_t i) {
+    const uint32_t candidate = index.candidate(*columns.buckets[i], columns.tags[i]);
+    columns.candidates[i] = candidate;
+    if constexpr (kAreFar)
+      far[i] = entries.prefetch_far(candidate);
+    else
+      entries.prefetch(candidate);
+  });
 }
 
-#if defined(__x86_64__)
-[[gnu::target("avx512f,bmi2")]] void find_candidates_by_avx512(WorkerCore& core, uint32_t n, bool are_far) {
-  if (are_far) {
-    PORTICO_FIND_CANDIDATES(candidate_by_avx512, PORTICO_FETCH_FAR)
-  } else {
-    PORTICO_FIND_CANDIDATES(candidate_by_avx512, PORTICO_FETCH_NEAR)
-  }
+// Of the plain packets, those of one index.
+void find_plain(WorkerCore& core, uint64_t packets, const FlowIndex* index, const void** far) {
+  if (packets == 0) return;
+  if (core.has_avx512) return find_candidates_by_avx512(core.columns, packets, *index, far);
+  far != nullptr ? find_portably<true>(core.columns, packets, *index, far)
+                 : find_portably<false>(core.columns, packets, *index, far);
 }
-#else
-void find_candidates_by_avx512(WorkerCore& core, uint32_t n, bool are_far) {
-  find_candidates_portably(core, n, are_far);
-}
-#endif
 
-#undef PORTICO_FIND_CANDIDATES
-#undef PORTICO_FETCH_NEAR
-#undef PORTICO_FETCH_FAR
+void find_other(Packet& packet, const void** far) {
+  if (!has_index(packet)) return;
+  packet.candidate = packet.index->candidate(packet.hash);
+  if (far != nullptr)
+    *far = packet.index->entries().prefetch_far(packet.candidate);
+  else
+    packet.index->entries().prefetch(packet.candidate);
+}
 
 }  // namespace
 
 void find_candidates(WorkerCore& core, uint32_t n, bool are_far) {
-  core.has_avx512 ? find_candidates_by_avx512(core, n, are_far) : find_candidates_portably(core, n, are_far);
+  const PlainView<V4> view(core);
+  const void** const far = are_far ? core.entries.data() : nullptr;
+  const PlainColumns& columns = core.columns;
+  find_plain(core, columns.in_dsr(), view.dsr(), far);
+  find_plain(core, columns.in_nat(), view.nat(), far);
+  for_each_bit(first_bits(n) & ~columns.known(),
+               [&](uint32_t i) { find_other(core.packets[i], are_far ? far + i : nullptr); });
+}
+
+void fill_plain(WorkerCore& core, uint32_t i, bool was_handed_over) {
+  const FirstLook& look = core.look;
+  const PlainColumns& columns = core.columns;
+  Packet& p = core.packets[i];
+  const bool is_known = (columns.known() >> i) & 1;
+  p.mbuf = core.mbufs[i];
+  p.l3 = look.frames[i] + kPlainL2Size;
+  p.l4 = p.l3 + V4::kHeaderSize;
+  p.ip_length = look.lengths[i];
+  p.payload = static_cast<uint16_t>(p.ip_length - V4::kHeaderSize - (p.l4[12] >> 4) * 4u);
+  p.flags = p.l4[13] & 0x3f;
+  p.is_v6 = false;
+  p.was_handed_over = was_handed_over;
+  p.shape = (look.acks >> i) & 1 ? Shape::later : Shape::opening;
+  p.kind = Kind::tcp;
+  if (!is_known) return;
+  p.hash = columns.hashes[i];
+  p.service = columns.services[i];
+  p.path = columns.path(i);
+  p.candidate = columns.candidates[i];
+  p.index = p.path == Path::nat_in || p.path == Path::nat_out
+                ? &core.v4.nat.load(std::memory_order_relaxed)->index()
+                : &core.v4.dsr.load(std::memory_order_relaxed)->index();
 }
 
 }  // namespace portico

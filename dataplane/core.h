@@ -12,6 +12,7 @@
 #include "dataplane/flow_table.h"
 #include "dataplane/nat_flows.h"
 #include "dataplane/packet.h"
+#include "dataplane/plain_columns.h"
 #include "dataplane/waiting_room.h"
 #include "dataplane/worker.h"
 
@@ -119,8 +120,10 @@ struct WorkerCore {
 
   FlowSet<V4> v4;
   FlowSet<V6> v6;
+  rte_mbuf* const* mbufs = nullptr;
   FirstLook look;
-  std::array<Packet, kBurstSize> packets;
+  PlainColumns columns;
+  std::array<Packet, kBurstSize> packets;  // of the plain: SYNs, and those without a short way
   std::array<Opening, kBurstSize> openings;
   // The packets' likely entries, for prefetching: out of date where there is none. Beyond a burst: null.
   std::array<const void*, kBurstSize + kEntriesAhead> entries{};

@@ -5,10 +5,12 @@
 #include <netinet/in.h>
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
 #include "contract/flow_hash.h"
+#include "dataplane/index_hash.h"
 
 namespace portico {
 
@@ -34,10 +36,18 @@ struct V4 {
   static Ip from(const Address& a) { return a.v4(); }
   static Address address(Ip ip) { return Address::from_v4(ip); }
   static uint64_t hash(const HashKey& key, Ip a, uint16_t a_port, Ip b, uint16_t b_port) {
-    return flow_hash_v4(key, a, a_port, b, b_port);
+    return Hasher(key)(a, a_port, b, b_port);
   }
   // hash() under one key.
-  using Hasher = FlowHasherV4;
+  class Hasher : public IndexHasherV4 {
+   public:
+    using IndexHasherV4::IndexHasherV4;
+    using IndexHasherV4::operator();
+    uint64_t operator()(Ip a, uint16_t a_port, Ip b, uint16_t b_port) const {
+      const std::array<uint16_t, 2> pair{a_port, b_port};
+      return (*this)(a, b, std::bit_cast<uint32_t>(pair));
+    }
+  };
 };
 
 struct V6 {

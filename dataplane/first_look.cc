@@ -4,6 +4,7 @@
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
 
+#include "dataplane/avx512.h"
 #include "dataplane/plain_header.h"
 
 namespace portico {
@@ -47,16 +48,7 @@ void look_portably(FirstLook& look, uint32_t n) {
 
 #if defined(__x86_64__)
 
-// GCC 12 takes its own intrinsics' don't-cares for mistakes (its bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-
-#define PORTICO_AVX512 [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]]
-
 namespace {
-
-constexpr uint32_t kLanes = 16;
 
 // Columns of 16 packets, a lane each: 32-bit words of the frame, the first at byte 12.
 struct Columns {
@@ -66,6 +58,7 @@ struct Columns {
   __m512i checksum;   // checksum, source's first half
   __m512i addresses;  // source's second half, destination's first
   __m512i rest;       // destination's second half, source port
+  __m512i last;       // destination port, the sequence number's first half
 };
 
 // 32 bytes of packet i in the lower, of packet i + 4 in the upper half.
@@ -75,10 +68,10 @@ PORTICO_AVX512 inline __m512i row(uint8_t* const* frames, uint32_t i) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(low)), _mm256_loadu_si256(high), 1);
 }
 
-// Words 0 to 3 of eight packets, and words 4 and 5, as [word k of 0..3 | word k + 4 of 0..3 | the same
+// Words 0 to 6 of eight packets, as [word k of 0..3 | word k + 4 of 0..3 | the same
 // of 4..7].
 struct Half {
-  __m512i words04, words15, words2, words3;
+  __m512i words04, words15, words26, words3;
 };
 
 PORTICO_AVX512 inline Half transpose(uint8_t* const* frames) {
@@ -94,8 +87,9 @@ PORTICO_AVX512 inline Columns columns_of(uint8_t* const* frames) {
   const Half x = transpose(frames), y = transpose(frames + 8);
   return {
       _mm512_shuffle_i32x4(x.words04, y.words04, kEven), _mm512_shuffle_i32x4(x.words15, y.words15, kEven),
-      _mm512_shuffle_i32x4(x.words2, y.words2, kEven),   _mm512_shuffle_i32x4(x.words3, y.words3, kEven),
-      _mm512_shuffle_i32x4(x.words04, y.words04, kOdd),  _mm512_shuffle_i32x4(x.words15, y.words15, kOdd)};
+      _mm512_shuffle_i32x4(x.words26, y.words26, kEven), _mm512_shuffle_i32x4(x.words3, y.words3, kEven),
+      _mm512_shuffle_i32x4(x.words04, y.words04, kOdd),  _mm512_shuffle_i32x4(x.words15, y.words15, kOdd),
+      _mm512_shuffle_i32x4(x.words26, y.words26, kOdd)};
 }
 
 // Bytes 44 to 47 of four frames: the acknowledgement's second half, TCP's header length and flags.
@@ -147,6 +141,11 @@ PORTICO_AVX512 inline __mmask16 sane_sources(__mmask16 among, __m512i checksum_c
   return _mm512_mask_cmpneq_epi32_mask(among, first, _mm512_set1_epi32(127));
 }
 
+// Words of the second half of one and the first half of another.
+PORTICO_AVX512 inline void store_joint(uint32_t* to, __m512i one, __m512i other) {
+  _mm512_store_si512(to, _mm512_or_si512(high_half(one), _mm512_slli_epi32(other, 16)));
+}
+
 // 16 packets from `begin` on.
 PORTICO_AVX512 void look_at_lanes(FirstLook& look, uint32_t begin) {
   uint8_t* const* const frames = look.frames.data() + begin;
@@ -174,6 +173,9 @@ PORTICO_AVX512 void look_at_lanes(FirstLook& look, uint32_t begin) {
   look.acks |= uint64_t{fits(plain, tcp, kDecisive, uint32_t{kAck} << 24)} << begin;
   look.syns |= uint64_t{fits(plain, tcp, kDecisive, uint32_t{kSyn} << 24)} << begin;
   _mm256_store_si256(reinterpret_cast<__m256i*>(&look.lengths[begin]), _mm512_cvtepi32_epi16(total));
+  store_joint(&look.sources[begin], c.checksum, c.addresses);
+  store_joint(&look.destinations[begin], c.addresses, c.rest);
+  store_joint(&look.port_pairs[begin], c.rest, c.last);
 }
 
 }  // namespace
@@ -188,7 +190,7 @@ PORTICO_AVX512 void look_with_avx512(FirstLook& look, uint32_t n) {
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("bmi2");
+         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
 }
 
 #else

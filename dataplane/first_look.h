@@ -16,6 +16,9 @@ inline constexpr uint32_t kPlainL2Size = 14;
 // Bytes of the shortest frame that may be plain: Ethernet, IPv4 and TCP header.
 inline constexpr uint32_t kLeastPlainFrame = 54;
 
+// Packets that are looked at at a time with AVX-512.
+inline constexpr uint32_t kLanes = 16;
+
 struct FirstLook {
   // In: the frames' first bytes, of which kLeastPlainFrame may be read, and what the first segments hold.
   std::array<uint8_t*, kBurstSize> frames;
@@ -23,6 +26,9 @@ struct FirstLook {
   // Out: bytes of the IP packets, of the plain ones only, and bit i: packet i is plain, and has ACK or SYN.
   alignas(64) std::array<uint16_t, kBurstSize> lengths;
   uint64_t acks, syns;
+  // Out, of whole sixteens that were looked at with AVX-512: addresses, and ports as they stand in TCP's
+  // header.
+  alignas(64) std::array<uint32_t, kBurstSize> sources, destinations, port_pairs;
 };
 
 // Fills in what depends on the mbufs and prefetches the headers. A frame too short to be plain counts as one
@@ -34,7 +40,7 @@ void look_portably(FirstLook& look, uint32_t n);
 // The same, on CPUs with AVX-512 only (has_avx512).
 void look_with_avx512(FirstLook& look, uint32_t n);
 
-// Whether this CPU and the kernel can do AVX-512 F, BW, DQ and VL, and BMI2.
+// Whether this CPU and the kernel can do AVX-512 F, BW, DQ and VL, BMI and BMI2.
 bool has_avx512();
 
 }  // namespace portico

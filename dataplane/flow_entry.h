@@ -15,8 +15,9 @@ template <typename F>
 bool is_pair_of(const void* pair, const uint8_t* l3) {
   return std::memcmp(pair, l3 + F::kSourceOffset, 2 * sizeof(typename F::Ip)) == 0;
 }
-inline bool is_port_pair_of(uint16_t source, uint16_t destination, const uint8_t* l4) {
-  return tcp_source_port(l4) == source && tcp_destination_port(l4) == destination;
+// The same of two ports.
+inline bool is_port_pair_of(const uint16_t* pair, const uint8_t* l4) {
+  return std::memcmp(pair, l4, 2 * sizeof *pair) == 0;
 }
 
 // A flow whose packets we see in one direction only.
@@ -38,7 +39,7 @@ struct DsrEntry {
   }
   // The same of headers without options or extensions between addresses and ports.
   bool is_client_of(const uint8_t* l3, const uint8_t* l4) const {
-    return is_pair_of<F>(this, l3) && is_port_pair_of(client_port, vip_port, l4);
+    return is_pair_of<F>(this, l3) && is_port_pair_of(&client_port, l4);
   }
 };
 static_assert(sizeof(DsrEntry<V4>) == 24 && sizeof(DsrEntry<V6>) == 48);
@@ -102,12 +103,12 @@ struct alignas(64) NatEntry {
            nat_port == destination_port;
   }
   bool is_client_of(const uint8_t* l3, const uint8_t* l4) const {
-    return is_pair_of<F>(this, l3) && is_port_pair_of(client_port, vip_port, l4);
+    return is_pair_of<F>(this, l3) && is_port_pair_of(&client_port, l4);
   }
   bool is_backend_of(const uint8_t* l3, const uint8_t* l4) const {
     static_assert(offsetof(NatEntry, backend_address) == 2 * sizeof(typename F::Ip));
     return is_pair_of<F>(reinterpret_cast<const char*>(this) + 2 * sizeof(typename F::Ip), l3) &&
-           is_port_pair_of(backend_port, nat_port, l4);
+           is_port_pair_of(&backend_port, l4);
   }
 };
 static_assert(sizeof(NatEntry<V4>) == 64 && sizeof(NatEntry<V6>) == 128);

@@ -6,12 +6,13 @@
 // sized, the first bucket alone answers a look-up, in vain or not. Full keys are compared by the caller.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include <emmintrin.h>
 #endif
 
 #include "contract/flow_hash.h"
@@ -22,6 +23,7 @@ namespace portico {
 class FlowIndex {
  public:
   static constexpr uint32_t kPlaces = 15;  // per bucket
+  static constexpr uint32_t kAllPlaces = (1u << kPlaces) - 1;
   // Bytes of index per key at the load the index is sized for.
   static constexpr uint32_t kBytesPerKey = 8;
 
@@ -36,45 +38,45 @@ class FlowIndex {
         entries_(static_cast<const char*>(entries)),
         entry_size_(entry_size) {}
 
+  struct alignas(64) Bucket {
+    std::array<uint32_t, kPlaces> places;  // 0: empty
+    uint32_t moved;                        // keys of this bucket that are in their second one
+  };
+  static_assert(sizeof(Bucket) == 64);
+
   // Into the second-level cache, which has more fetches from memory under way at a time than the first.
-  void prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[first_bucket(hash)], 0, kSecondLevel); }
-  // An entry that is likely in the caches, into the first level.
-  void prefetch_entry(uint32_t reference) const {
-    const char* const first = entry_at(reference);
-    __builtin_prefetch(first, 1);
-    __builtin_prefetch(first + entry_size_ - 1, 1);
-  }
-  // One that is likely in memory, into the second level. Returns where it is.
-  const void* prefetch_far_entry(uint32_t reference) const {
-    const char* const first = entry_at(reference);
-    __builtin_prefetch(first, 0, kSecondLevel);
-    __builtin_prefetch(first + entry_size_ - 1, 0, kSecondLevel);
-    return first;
-  }
+  static void prefetch_near(const Bucket* bucket) { __builtin_prefetch(bucket); }
+  static void prefetch(const Bucket* bucket) { __builtin_prefetch(bucket, 0, kSecondLevel); }
+  void prefetch(uint64_t hash) const { prefetch(bucket_of(hash)); }
+
+  // Where the entries are.
+  struct Entries {
+    const char* first;
+    uint32_t size;
+
+    // One that is likely in the caches, into the first level.
+    void prefetch(uint32_t reference) const {
+      const char* const entry = first + size_t{reference} * size;
+      __builtin_prefetch(entry, 1);
+      __builtin_prefetch(entry + size - 1, 1);
+    }
+    // One that is likely in memory, into the second level. Returns where it is.
+    const void* prefetch_far(uint32_t reference) const {
+      const char* const entry = first + size_t{reference} * size;
+      __builtin_prefetch(entry, 0, kSecondLevel);
+      __builtin_prefetch(entry + size - 1, 0, kSecondLevel);
+      return entry;
+    }
+  };
+  Entries entries() const { return {entries_, entry_size_}; }
 
   // The first reference of the first bucket whose tag fits, or 0: likely the wanted one, worth a prefetch.
-  uint32_t candidate(uint64_t hash) const {
-    const Bucket& bucket = buckets_[first_bucket(hash)];
-    for (uint32_t mask = places_with_tag(bucket, hash); mask != 0; mask &= mask - 1) {
-      const uint32_t place = bucket.places[static_cast<uint32_t>(std::countr_zero(mask))];
-      if (place != 0) return place & reference_mask();
-    }
-    return 0;
+  uint32_t candidate(uint64_t hash) const { return candidate(*bucket_of(hash), tag(hash)); }
+  // The same of a bucket and tag that are known.
+  uint32_t candidate(const Bucket& bucket, uint32_t tag) const {
+    const uint32_t mask = places_equal(bucket, ~reference_mask(), tag);
+    return mask == 0 ? 0 : bucket.places[static_cast<uint32_t>(std::countr_zero(mask))] & reference_mask();
   }
-
-#if defined(__x86_64__)
-  // The same with AVX-512 (has_avx512).
-  [[gnu::target("avx512f,bmi2")]] uint32_t candidate_by_avx512(uint64_t hash) const {
-    const Bucket& bucket = buckets_[first_bucket(hash)];
-    const __m512i places = _mm512_load_si512(&bucket);
-    const __m512i difference = _mm512_xor_si512(places, _mm512_set1_epi32(static_cast<int>(tag(hash))));
-    const __mmask16 mask =
-        _mm512_mask_testn_epi32_mask(_mm512_test_epi32_mask(places, places), difference,
-                                     _mm512_set1_epi32(static_cast<int>(~reference_mask())));
-    const uint32_t first = static_cast<uint32_t>(std::countr_zero((mask & kAllPlaces) | kNoPlace));
-    return first == kPlaces ? 0 : bucket.places[first] & reference_mask();
-  }
-#endif
 
   // The reference for which `matches(reference)` holds among those whose tag fits, or 0.
   template <typename Matches>
@@ -111,15 +113,27 @@ class FlowIndex {
   uint32_t* place_of_new(uint64_t hash) {
     Bucket& first = buckets_[first_bucket(hash)];
     const Masks seen = tagged_and_free(first, ~reference_mask(), tag(hash));
-    // Of the free places, two at least. Where the tag is 0, they have it, too.
-    const bool has_room = (seen.free & (seen.free - 1)) != 0;
-    if (first.moved != 0 || (seen.tagged & ~seen.free) != 0 || !has_room) return nullptr;
+    const bool has_room = (seen.free & (seen.free - 1)) != 0;  // of the free places, two at least
+    if (first.moved != 0 || seen.tagged != 0 || !has_room) return nullptr;
     return &first.places[static_cast<uint32_t>(std::countr_zero(seen.free))];
   }
   // Inserts a key there.
-  void put(uint32_t* place, uint64_t hash, uint32_t reference) {
-    *place = tag(hash) | reference;
+  void put(uint32_t* place, uint64_t hash, uint32_t reference) { *place = tag(hash) | reference; }
+
+  // What bucket_of() and tag() depend on, for who works them out for many hashes at a time.
+  struct Shape {
+    const Bucket* buckets;
+    uint32_t bucket_count, reference_bits;
+  };
+  Shape shape() const { return {buckets_, bucket_count_, reference_bits_}; }
+  // The bucket where a key is looked for first.
+  const Bucket* bucket_of(uint64_t hash) const { return &buckets_[first_bucket(hash)]; }
+  // The tag in its place there, never 0, so that no empty place has it. It and the two buckets come from
+  // different bits of the hash.
+  uint32_t tag(uint64_t hash) const {
+    return std::max(static_cast<uint32_t>(hash >> 32) << reference_bits_, 1u << reference_bits_);
   }
+  uint32_t reference_mask() const { return (1u << reference_bits_) - 1; }
 
   // Removes what insert() put in; nothing if it is not there.
   void erase(uint64_t hash, uint32_t reference) {
@@ -139,21 +153,15 @@ class FlowIndex {
   }
 
  private:
-  struct alignas(64) Bucket {
-    std::array<uint32_t, kPlaces> places;  // 0: empty
-    uint32_t moved;                        // keys of this bucket that are in their second one
-  };
-  static_assert(sizeof(Bucket) == 64);
   static constexpr uint32_t kKeysPerBucket = 64 / kBytesPerKey;
   static constexpr int kSecondLevel = 2;  // __builtin_prefetch's locality
-  static constexpr uint32_t kAllPlaces = (1u << kPlaces) - 1, kNoPlace = 1u << kPlaces;
 
   template <typename Matches>
   uint32_t find_in(const Bucket& bucket, uint64_t hash, const Matches& matches) const {
     for (uint32_t mask = places_with_tag(bucket, hash); mask != 0; mask &= mask - 1) {
       const uint32_t reference =
           bucket.places[static_cast<uint32_t>(std::countr_zero(mask))] & reference_mask();
-      if (reference != 0 && matches(reference)) return reference;
+      if (matches(reference)) return reference;
     }
     return 0;
   }
@@ -163,33 +171,19 @@ class FlowIndex {
     bucket.places[static_cast<uint32_t>(std::countr_zero(mask))] = 0;
     return true;
   }
-  static uint32_t free_places(const Bucket& bucket) {
-    return places_equal(bucket, 0xffffffff, 0);
-  }
+  static uint32_t free_places(const Bucket& bucket) { return places_equal(bucket, 0xffffffff, 0); }
 
-  const char* entry_at(uint32_t reference) const {
-    return entries_ + size_t{reference} * entry_size_;
-  }
-  uint32_t reference_mask() const {
-    return (1u << reference_bits_) - 1;
-  }
-  // The tag in its place. It and the two buckets come from different bits of the hash.
-  uint32_t tag(uint64_t hash) const {
-    return static_cast<uint32_t>(hash >> 32) << reference_bits_;
-  }
   uint32_t scale(uint32_t bits) const {
     return static_cast<uint32_t>((uint64_t{bits} * bucket_count_) >> 32);
   }
-  uint32_t first_bucket(uint64_t hash) const {
-    return scale(static_cast<uint32_t>(hash));
-  }
+  uint32_t first_bucket(uint64_t hash) const { return scale(static_cast<uint32_t>(hash)); }
   uint32_t second_bucket(uint64_t hash) const {
     const uint32_t second = scale(static_cast<uint32_t>((hash * kHashMixB) >> 32));
     if (second != first_bucket(hash)) return second;
     return second + 1 < bucket_count_ ? second + 1 : 0;
   }
 
-  // Bit i: place i has the hash's tag. An empty place may have it, too: its reference is 0.
+  // Bit i: place i has the hash's tag.
   uint32_t places_with_tag(const Bucket& bucket, uint64_t hash) const {
     return places_equal(bucket, ~reference_mask(), tag(hash));
   }

@@ -33,6 +33,7 @@ enum class Path : uint8_t {
   icmp,     // an ICMP error about a flow
   tunnel,   // from a client to a service
 };
+inline constexpr uint32_t kPaths = 6;
 constexpr Path path_of(Mode mode) {
   return translates(mode) ? Path::nat_in : mode == Mode::dsr_l2 ? Path::dsr : Path::tunnel;
 }
@@ -60,9 +61,6 @@ struct Packet {
   bool is_v6;
   bool was_handed_over;
   Shape shape;
-  // Of a plain IPv4 packet only mbuf, l3, hash, index, candidate, ip_length, service, path and shape have
-  // been filled in; complete() does the rest.
-  bool is_bare;
   Kind kind;
   Path path;
   DropReason reason;  // of kind malformed

@@ -49,21 +49,8 @@ bool parse_plain(Packet& packet, rte_mbuf* mbuf, bool was_handed_over) {
   packet.is_v6 = F::kFamily == Family::v6;
   packet.was_handed_over = was_handed_over;
   packet.shape = shape_of(flags);
-  packet.is_bare = false;
   packet.kind = Kind::tcp;
   return true;
-}
-
-// Fills in what a bare packet lacks.
-inline void complete(Packet& packet, bool was_handed_over) {
-  packet.l4 = packet.l3 + V4::kHeaderSize;
-  const uint32_t header = (packet.l4[12] >> 4) * 4u;
-  packet.payload = static_cast<uint16_t>(packet.ip_length - V4::kHeaderSize - header);
-  packet.flags = packet.l4[13] & 0x3f;
-  packet.is_v6 = false;
-  packet.was_handed_over = was_handed_over;
-  packet.is_bare = false;
-  packet.kind = Kind::tcp;
 }
 
 [[gnu::always_inline]] inline bool has_room(const WorkerCore& core, uint16_t port) {
@@ -81,6 +68,14 @@ inline void complete(Packet& packet, bool was_handed_over) {
   std::memcpy(l3 - kPlainL2Size, macs.data(), macs.size());
 }
 
+// A plain packet: its header at `l3`, the likely entry of its flow (0: none), bytes of IP.
+struct PlainPacket {
+  rte_mbuf* mbuf;
+  uint8_t* l3;
+  uint32_t candidate;
+  uint16_t length, service;
+};
+
 // What the short ways of a burst's packets need, read once: the compiler must take every write into a packet
 // for one that may change it. Entry 0, the candidate of a packet without any, is never live.
 template <typename F>
@@ -95,25 +90,13 @@ class PlainPath {
         alive_(Vitals(FlowState::established, false, core.now)),
         route_version_(core.table->route_version()) {}
 
-  // Forwards a packet of shape `later`, whose IP header is at l3 and TCP header at l4. Does not count it as
-  // forwarded: that is done for all together.
-  [[gnu::always_inline]] bool forward(const Packet& p, uint8_t* l3) {
-    switch (p.path) {
-      case Path::dsr:
-        return dsr(p, l3, l3 + F::kHeaderSize);
-      case Path::nat_in:
-        return nat_in(p, l3, l3 + F::kHeaderSize);
-      case Path::nat_out:
-        return nat_out(p, l3, l3 + F::kHeaderSize);
-      default:
-        return false;
-    }
-  }
-
- private:
-  [[gnu::always_inline]] bool dsr(const Packet& p, uint8_t* l3, const uint8_t* l4) {
+  // Each forwards a packet of shape `later`, by its path. They do not count it as forwarded: that is done for
+  // all together.
+  [[gnu::always_inline]] bool dsr(const PlainPacket& p) {
+    uint8_t* const l3 = p.l3;
+    const uint8_t* const l4 = l3 + F::kHeaderSize;
     DsrEntry<F>& e = (*dsr_)[p.candidate];
-    const uint16_t service = p.service, backend = e.backend, length = p.ip_length;
+    const uint16_t service = p.service, backend = e.backend, length = p.length;
     if (!e.vitals.is_plain() || e.service != service || !e.is_client_of(l3, l4)) return false;
     const auto& way = ways_[backend];
     if (length > way.mtu || !has_room(core_, way.port)) return false;
@@ -125,9 +108,11 @@ class PlainPath {
     return true;
   }
 
-  [[gnu::always_inline]] bool nat_in(const Packet& p, uint8_t* l3, uint8_t* l4) {
+  [[gnu::always_inline]] bool nat_in(const PlainPacket& p) {
+    uint8_t* const l3 = p.l3;
+    uint8_t* const l4 = l3 + F::kHeaderSize;
     NatEntry<F>& e = (*nat_)[p.candidate];
-    const uint16_t service = p.service, backend = e.backend, length = p.ip_length;
+    const uint16_t service = p.service, backend = e.backend, length = p.length;
     if (!e.vitals.is_plain() || e.service != service || !e.is_client_of(l3, l4)) return false;
     const auto& way = ways_[backend];
     if (e.backend_address != way.address || length > way.mtu || !has_room(core_, way.port)) return false;
@@ -139,9 +124,11 @@ class PlainPath {
     return true;
   }
 
-  [[gnu::always_inline]] bool nat_out(const Packet& p, uint8_t* l3, uint8_t* l4) {
+  [[gnu::always_inline]] bool nat_out(const PlainPacket& p) {
+    uint8_t* const l3 = p.l3;
+    uint8_t* const l4 = l3 + F::kHeaderSize;
     NatEntry<F>& e = (*nat_)[p.candidate];
-    const uint16_t service = e.service, backend = e.backend, length = p.ip_length;
+    const uint16_t service = e.service, backend = e.backend, length = p.length;
     if (!e.vitals.is_plain() || !e.is_backend_of(l3, l4)) return false;
     if (e.return_version != route_version_) return false;
     const TableNextHop& hop = hops_[e.return_hop];
@@ -155,6 +142,7 @@ class PlainPath {
     return true;
   }
 
+ private:
   WorkerCore& core_;
   DsrFlows<F>* const dsr_;
   NatFlows<F>* const nat_;

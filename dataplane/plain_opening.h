@@ -27,10 +27,10 @@ class PlainOpening {
 
   // For a packet of shape `opening`, whether its flow is known or not: its slot, which is fetched. Finds none
   // where the general stages are to look.
-  void choose(const Packet& p, Opening& o) {
+  void choose(const PlainPacket& p, Opening& o) {
     o.slot = Opening::kNoSlot;
     // Where flows are other workers' still, the general stages know.
-    if (core_.moved != nullptr || (p.path != Path::dsr && p.path != Path::nat_in)) return;
+    if (core_.moved != nullptr) return;
     const uint8_t* const l3 = p.l3;
     const uint8_t* const l4 = l3 + F::kHeaderSize;
     const TableService& service = table_.service(p.service);
@@ -46,24 +46,22 @@ class PlainOpening {
 
   // For the same, once choose() has been called for all and candidates have been looked for. Leaves the
   // backend kNone where the general stages are to look.
-  void plan(const Packet& p, Opening& o, Planned& planned) {
+  void plan(const PlainPacket& p, bool is_nat, Opening& o, Planned& planned) {
     o.backend = kNone;
     if (p.candidate != 0 || o.slot == Opening::kNoSlot) return;
     const uint8_t* const l4 = p.l3 + F::kHeaderSize;
     const TableService& service = table_.service(p.service);
     const uint16_t backend = table_.pool(service.pool).lookup[o.slot];
-    if (p.ip_length > ways_[backend].mtu) return;
-    if (p.path != Path::dsr &&
-        !plan_port(service, backend, tcp_source_port(l4), tcp_destination_port(l4), o, planned))
+    if (p.length > ways_[backend].mtu) return;
+    if (is_nat && !plan_port(service, backend, tcp_source_port(l4), tcp_destination_port(l4), o, planned))
       return;
     o.backend = backend;
   }
 
-  // Opens the flow and forwards its SYN, uncounted in `forwarded`.
-  bool open(const Packet& p, Opening& o, uint8_t* l3) {
+  // Opens the flow, whose hash is known, and forwards its SYN, uncounted in `forwarded`.
+  bool open(const PlainPacket& p, bool is_nat, uint64_t hash, Opening& o) {
     if (o.backend == kNone) return false;
-    return p.path == Path::dsr ? open_dsr(p, o.backend, l3, l3 + F::kHeaderSize)
-                               : open_nat(p, o, l3, l3 + F::kHeaderSize);
+    return is_nat ? open_nat(p, hash, o) : open_dsr(p, hash, o.backend);
   }
 
  private:
@@ -102,11 +100,13 @@ class PlainOpening {
   // For an opening whose port is not the one in turn, since a SYN before took more than one, or none.
   [[gnu::noinline]] bool aim_anew(Opening& o) { return aim(o, o.backend, 0); }
 
-  bool open_dsr(const Packet& p, uint16_t backend, uint8_t* l3, const uint8_t* l4) {
+  bool open_dsr(const PlainPacket& p, uint64_t hash, uint16_t backend) {
+    uint8_t* const l3 = p.l3;
+    const uint8_t* const l4 = l3 + F::kHeaderSize;
     const auto& way = ways_[backend];
     const uint32_t rate = table_.settings().new_flow_rate;
     const auto is_it = [&](const DsrEntry<F>& e) { return e.is_client_of(l3, l4); };
-    const DsrFlows<F>::NewKey key(*dsr_, p.hash, is_it);
+    const DsrFlows<F>::NewKey key(*dsr_, hash, is_it);
     if (!key.is_new() || !has_room(core_, way.port)) return false;
     if (rate != 0 && !core_.new_flows.take(core_.cycles, rate)) return false;
     const uint32_t reference = dsr_->allocate();
@@ -126,13 +126,15 @@ class PlainOpening {
     begin_life(e);
     count_flow(core_, e);
     count_new_flow(core_, p.service, backend);
-    count_in(core_.counters, p.service, backend, p.ip_length);
+    count_in(core_.counters, p.service, backend, p.length);
     age_header<F>(l3);
     send_plain(core_, p.mbuf, l3, way.macs, way.port);
     return true;
   }
 
-  bool open_nat(const Packet& p, Opening& o, uint8_t* l3, uint8_t* l4) {
+  bool open_nat(const PlainPacket& p, uint64_t hash, Opening& o) {
+    uint8_t* const l3 = p.l3;
+    uint8_t* const l4 = l3 + F::kHeaderSize;
     const uint16_t backend = o.backend;
     if (nat_->cursor(o.nat_index) != o.before && !aim_anew(o)) return false;
     const auto& way = ways_[backend];
@@ -141,9 +143,9 @@ class PlainOpening {
       return e.is_from_backend(way.address, o.backend_port, o.nat, o.nat_port);
     };
     if (!may_be_half_open(backend) || !has_room(core_, way.port)) return false;
-    const NewKey client_side(*nat_, p.hash, is_it), backend_side(*nat_, o.reply_hash, has_port);
+    const NewKey client_side(*nat_, hash, is_it), backend_side(*nat_, o.reply_hash, has_port);
     if (!client_side.is_new() || !backend_side.is_new()) return false;
-    const uint32_t reference = insert_keys(client_side, backend_side, p.hash);
+    const uint32_t reference = insert_keys(client_side, backend_side, hash);
     if (reference == 0) return false;
     nat_->cursor(o.nat_index) = o.after;
     NatEntry<F>& e = (*nat_)[reference];
@@ -159,7 +161,7 @@ class PlainOpening {
     count_new_flow(core_, p.service, backend);
     bump(core_.counters.nat_ports_used);
     nat_->use().add(e.backend, e.backend_port);
-    count_in(core_.counters, p.service, backend, p.ip_length);
+    count_in(core_.counters, p.service, backend, p.length);
     rewrite<F>(l3, l4, e.nat, e.nat_port, e.backend_address, e.backend_port, e.address_delta, e.tcp_delta);
     send_plain(core_, p.mbuf, l3, way.macs, way.port);
     return true;

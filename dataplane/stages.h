@@ -10,15 +10,22 @@
 #include "contract/flow_losses.h"
 #include "dataplane/core.h"
 #include "dataplane/note.h"
+#include "dataplane/stage_cycles.h"
 
 namespace portico {
+
+inline void end_stage(WorkerCore& core, Stage stage) {
+  if (core.config.stages != nullptr) core.config.stages->end(stage);
+}
 
 // --- classify.cc ---
 // Parses a burst and finds out what its packets are to us: sets path and service or nat, the flow's hash, and
 // prefetches its bucket.
-void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over);
+void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over, bool are_far);
 // The same without first looks, packet by packet, whose shape then is general: no short way is for them.
 void classify_generally(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over);
+// Fills in the packet of a plain one, of which there are columns: what a short way does not need.
+void fill_plain(WorkerCore& core, uint32_t i, bool was_handed_over);
 // Picks the likely entry of each packet's flow and prefetches it: if entries are far, to the second-level
 // cache, and says in WorkerCore::entries where it is.
 void find_candidates(WorkerCore& core, uint32_t n, bool are_far);

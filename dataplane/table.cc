@@ -123,6 +123,7 @@ void Table::build_locals() {
     return locals_[i];
   };
   for (const auto& r : listeners) local(r.address).is_vip = 1;
+  nat_map_ = AddressMap<uint32_t>(hash_key_, nat.size());
   for (const auto& r : nat) {
     const auto index = static_cast<uint16_t>(nat_.size());
     nat_.push_back({r.address, r.first_port, r.last_port});
@@ -130,6 +131,8 @@ void Table::build_locals() {
     LocalAddress& l = local(r.address);
     l.is_nat = 1;
     l.nat = index;
+    nat_ranges_.push_back(uint32_t{r.last_port} << 16 | r.first_port);
+    if (r.address.is_v4()) nat_map_.insert({r.address.v4(), 0}, index);
   }
 }
 

@@ -152,6 +152,10 @@ class Table {
     return locals_v6_.reader();
   }
   const LocalAddress* local_addresses() const { return locals_.data(); }
+  // IPv4 addresses for NAT: the map's values are indexes into nat() and into the ranges of ports, first port
+  // in the lower half, last in the upper.
+  AddressMap<uint32_t>::Reader nat_map() const { return nat_map_.reader(); }
+  const uint32_t* nat_ranges() const { return nat_ranges_.data(); }
   // Index into local addresses, or null if the address is not ours.
   const LocalAddress* find_local(uint32_t address) const {
     const uint16_t i = locals_v4_.find({address, 0});
@@ -293,6 +297,8 @@ class Table {
   std::shared_ptr<const AccessLists> access_;
   std::vector<TableNat> nat_;
   std::vector<uint16_t> nat_v4_, nat_v6_;
+  AddressMap<uint32_t> nat_map_;
+  std::vector<uint32_t> nat_ranges_;
   std::vector<std::bitset<kMaxVlan + 2>> vlans_;  // by port; a bit for each 12-bit identifier
 };
 

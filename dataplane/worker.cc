@@ -39,58 +39,135 @@ void forward_of(WorkerCore& core, Packet& packet) {
   }
 }
 
-void forward_others(WorkerCore& core, Packet& packet, bool was_handed_over) {
-  if (packet.is_bare) complete(packet, was_handed_over);
+void forward_others(WorkerCore& core, Packet& packet) {
   packet.is_v6 ? forward_of<V6>(core, packet) : forward_of<V4>(core, packet);
 }
 
-// Calls f(packet, opening) for the burst's plain SYNs.
+[[gnu::always_inline]] inline PlainPacket plain_at(const WorkerCore& core, uint32_t i) {
+  return {core.mbufs[i], core.look.frames[i] + kPlainL2Size, core.columns.candidates[i], core.look.lengths[i],
+          core.columns.services[i]};
+}
+
+// Calls f(packet number, opening) for the burst's plain SYNs on a way that has openings.
 template <typename Function>
 void for_each_opening(WorkerCore& core, const Function& f) {
-  for (uint64_t syns = core.look.syns; syns != 0; syns &= syns - 1) {
-    const auto i = static_cast<uint32_t>(std::countr_zero(syns));
-    if (core.packets[i].is_bare) f(core.packets[i], core.openings[i]);
-  }
+  for_each_bit(core.look.syns & core.columns.openable(), [&](uint32_t i) { f(i, core.openings[i]); });
 }
 
 // Works out what the burst's new flows need, in two steps around the search for known ones: the first has
 // time for its own work while lines of the index come, and fetches what the second needs.
 [[gnu::noinline]] void choose_slots(WorkerCore& core) {
   PlainOpening opening(core);
-  for_each_opening(core, [&](const Packet& p, Opening& o) { opening.choose(p, o); });
+  for_each_opening(core, [&](uint32_t i, Opening& o) { opening.choose(plain_at(core, i), o); });
 }
 [[gnu::noinline]] void plan_openings(WorkerCore& core) {
   PlainOpening opening(core);
   PlainOpening::Planned planned{};
-  for_each_opening(core, [&](const Packet& p, Opening& o) { opening.plan(p, o, planned); });
+  const uint64_t nat = core.columns.of_path(Path::nat_in);
+  for_each_opening(
+      core, [&](uint32_t i, Opening& o) { opening.plan(plain_at(core, i), (nat >> i) & 1, o, planned); });
 }
 
-// True: forwarded on a short way.
-[[gnu::always_inline]] inline bool forward_plain(WorkerCore& core, PlainPath<V4>& v4, PlainOpening& opening,
-                                                 uint32_t i) {
-  const Packet& packet = core.packets[i];
-  if (packet.shape == Shape::later) {
-    if (packet.is_bare || !packet.is_v6) return v4.forward(packet, packet.l3);
-    return PlainPath<V6>(core).forward(packet, packet.l3);
+// Forwards IPv6 packets [begin, end) of shape `later`, as far as they come without any other. Returns the
+// first that does not go a short way.
+template <bool kAreFar>
+[[gnu::noinline]] uint32_t forward_plain_v6(WorkerCore& core, uint32_t begin, uint32_t end) {
+  PlainPath<V6> v6(core);
+  for (uint32_t i = begin; i < end; ++i) {
+    if constexpr (kAreFar) __builtin_prefetch(core.entries[i + kEntriesAhead], 1);
+    const Packet& p = core.packets[i];
+    const PlainPacket plain{p.mbuf, p.l3, p.candidate, p.ip_length, p.service};
+    const bool is_done = p.shape == Shape::later && p.is_v6 &&
+                         (p.path == Path::dsr       ? v6.dsr(plain)
+                          : p.path == Path::nat_in  ? v6.nat_in(plain)
+                          : p.path == Path::nat_out ? v6.nat_out(plain)
+                                                    : false);
+    if (!is_done) return i;
   }
-  return packet.shape == Shape::opening && packet.is_bare &&
-         opening.open(packet, core.openings[i], packet.l3);
+  return end;
+}
+
+// Those of a burst that go one short way.
+struct ShortWays {
+  explicit ShortWays(const WorkerCore& core)
+      : dsr(core.look.acks & core.columns.of_path(Path::dsr)),
+        nat_in(core.look.acks & core.columns.of_path(Path::nat_in)),
+        nat_out(core.look.acks & core.columns.of_path(Path::nat_out)),
+        openings(core.look.syns & core.columns.openable()),
+        nat(core.columns.of_path(Path::nat_in)),
+        plain(core.columns.known()) {}
+  const uint64_t dsr, nat_in, nat_out, openings;
+  const uint64_t nat;    // of the openings
+  const uint64_t plain;  // on any way, short or not
+};
+
+// Where a run of packets ends, and whether because packet `at` has been tried in vain: never again, since the
+// attempt may have left its mark on what was planned for it.
+struct Stop {
+  uint32_t at;
+  bool is_failure;
+};
+
+// Packets from `begin` on, as long as they are of `way` and forward(i) says true.
+template <bool kAreFar, typename Function>
+[[gnu::always_inline]] inline Stop run_along(const WorkerCore& core, uint64_t way, uint32_t begin,
+                                             const Function& forward) {
+  const uint32_t end = begin + static_cast<uint32_t>(std::countr_one(way >> begin));
+  uint32_t i = begin;
+  for (; i < end; ++i) {
+    if constexpr (kAreFar) __builtin_prefetch(core.entries[i + kEntriesAhead], 1);
+    if (!forward(i)) return {i, true};
+  }
+  return {i, false};
+}
+
+// Forwards packets from `begin` on that go one short way.
+template <bool kAreFar>
+[[gnu::always_inline]] inline Stop forward_plain(WorkerCore& core, const ShortWays& ways, PlainPath<V4>& v4,
+                                                 PlainOpening& opening, uint32_t begin, uint32_t n) {
+  const uint64_t bit = uint64_t{1} << begin;
+  if (ways.dsr & bit)
+    return run_along<kAreFar>(core, ways.dsr, begin, [&](uint32_t i) { return v4.dsr(plain_at(core, i)); });
+  if (ways.nat_in & bit)
+    return run_along<kAreFar>(core, ways.nat_in, begin,
+                              [&](uint32_t i) { return v4.nat_in(plain_at(core, i)); });
+  if (ways.nat_out & bit)
+    return run_along<kAreFar>(core, ways.nat_out, begin,
+                              [&](uint32_t i) { return v4.nat_out(plain_at(core, i)); });
+  if (ways.openings & bit)
+    return run_along<kAreFar>(core, ways.openings, begin, [&](uint32_t i) {
+      return opening.open(plain_at(core, i), (ways.nat >> i) & 1, core.columns.hashes[i], core.openings[i]);
+    });
+  if (ways.plain & bit) return {begin, true};
+  const Packet& packet = core.packets[begin];
+  if (packet.shape != Shape::later || !packet.is_v6) return {begin, true};
+  const auto others = static_cast<uint32_t>(std::countr_zero(ways.plain >> begin));
+  const uint32_t end = std::min(n, begin + others);
+  const uint32_t at = forward_plain_v6<kAreFar>(core, begin, end);
+  return {at, at < end};
+}
+
+[[gnu::noinline]] void forward_otherwise(WorkerCore& core, const ShortWays& ways, uint32_t i,
+                                         bool was_handed_over) {
+  if ((ways.plain >> i) & 1) fill_plain(core, i, was_handed_over);
+  forward_others(core, core.packets[i]);
 }
 
 template <bool kAreFar>
 [[gnu::noinline]] void forward_burst(WorkerCore& core, uint32_t n, bool were_handed_over) {
+  const ShortWays ways(core);
   PlainPath<V4> v4(core);
   PlainOpening opening(core);
-  uint64_t forwarded = 0;
-  for (uint32_t i = 0; i < n; ++i) {
-    if constexpr (kAreFar) __builtin_prefetch(core.entries[i + kEntriesAhead], 1);
-    if (forward_plain(core, v4, opening, i)) {
-      ++forwarded;
-    } else {
-      forward_others(core, core.packets[i], were_handed_over);
-    }
+  uint32_t otherwise = 0;
+  for (uint32_t i = 0; i < n;) {
+    const Stop stop = forward_plain<kAreFar>(core, ways, v4, opening, i, n);
+    i = stop.at;
+    if (!stop.is_failure) continue;
+    forward_otherwise(core, ways, i, were_handed_over);
+    ++otherwise;
+    ++i;
   }
-  bump(core.counters.forwarded, forwarded);
+  bump(core.counters.forwarded, n - otherwise);
 }
 
 template <typename Flows>
@@ -108,15 +185,22 @@ bool are_entries_far(const WorkerCore& core) {
 // headers, index buckets, entries.
 void run_stages(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over) {
   const bool are_far = are_entries_far(core);
+  if (core.config.stages != nullptr) core.config.stages->begin();
   if (core.config.short_ways) {
-    classify_burst(core, mbufs, n, were_handed_over);
+    classify_burst(core, mbufs, n, were_handed_over, are_far);
     if (core.look.syns != 0) choose_slots(core);
+    end_stage(core, Stage::slots);
     find_candidates(core, n, are_far);
+    end_stage(core, Stage::candidates);
     if (core.look.syns != 0) plan_openings(core);
+    end_stage(core, Stage::openings);
+    are_far ? forward_burst<true>(core, n, were_handed_over)
+            : forward_burst<false>(core, n, were_handed_over);
   } else {
     classify_generally(core, mbufs, n, were_handed_over);
+    for (uint32_t i = 0; i < n; ++i) forward_others(core, core.packets[i]);
   }
-  are_far ? forward_burst<true>(core, n, were_handed_over) : forward_burst<false>(core, n, were_handed_over);
+  end_stage(core, Stage::forward);
   free_dropped(core);
 }
 

@@ -32,6 +32,7 @@ struct rte_mempool;
 namespace portico {
 
 class FlowStore;
+struct StageCycles;
 
 // Packets that process() takes at a time, and the size of RX bursts and hand-over dequeues at most.
 inline constexpr uint32_t kBurstSize = 64;
@@ -113,6 +114,7 @@ struct WorkerConfig {
   FlowStore* store = nullptr;            // where flows outlive the process; null: they end with the worker
   uint32_t tick_offset = 0;              // of the flows' clock: FlowStore::tick_offset()
   rte_mempool* pool = nullptr;           // for packets that answer nothing (sweeps); data room >= 256 bytes
+  StageCycles* stages = nullptr;         // told what each stage takes; null: nobody
   std::optional<HashKey> flow_key = {};  // of the flow tables' index; none: the store's, or a random one
 };
 
