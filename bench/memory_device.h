@@ -9,14 +9,15 @@
 
 #include <cstdint>
 #include <stdexcept>
+#include <string>
 
 namespace portico::bench {
 
 class MemoryDevice {
  public:
-  // `buffers`: a power of two; so many packets circulate.
-  MemoryDevice(rte_mempool* pool, uint32_t buffers)
-      : received_(ring("received", buffers)), sent_(ring("sent", buffers)) {
+  // `buffers`: a power of two; so many packets circulate. `number`: of the devices in this process.
+  MemoryDevice(rte_mempool* pool, uint32_t buffers, uint32_t number = 0)
+      : received_(ring("received", number, buffers)), sent_(ring("sent", number, buffers)) {
     for (uint32_t i = 0; i < buffers; ++i) {
       rte_mbuf* const m = rte_pktmbuf_alloc(pool);
       if (m == nullptr) throw std::runtime_error("the packet pool is too small");
@@ -50,8 +51,9 @@ class MemoryDevice {
   }
 
  private:
-  static rte_ring* ring(const char* name, uint32_t size) {
-    rte_ring* const r = rte_ring_create(name, size * 2, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+  static rte_ring* ring(const std::string& name, uint32_t number, uint32_t size) {
+    rte_ring* const r = rte_ring_create((name + std::to_string(number)).c_str(), size * 2, SOCKET_ID_ANY,
+                                        RING_F_SP_ENQ | RING_F_SC_DEQ);
     if (r == nullptr) throw std::runtime_error("no memory for a ring");
     return r;
   }

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstring>
 
+#include "dataplane/proxy_segment.h"
 #include "tests/support/sample_table.h"
 
 namespace portico::bench {
@@ -58,6 +59,11 @@ TableContent bench_content(Mode mode, Family family) {
     return l.address.family() != family || l.port != (mode == Mode::nat ? test::kNat : test::kDsr);
   });
   add_backends(c);
+  if (mode == Mode::dsr_ipip) {
+    c.services[0].mode = static_cast<uint8_t>(mode);
+    c.settings.tunnel_source_v4 = test::address("198.51.100.9");
+    c.settings.tunnel_length_v4 = 32;
+  }
   // Flows that have only begun stay for as long as a run takes.
   c.settings.timeout_syn_ms = 3600000;
   c.nat.clear();
@@ -157,6 +163,12 @@ void Writer::write_reply(rte_mbuf* m, uint32_t flow, bool is_first) {
   std::memcpy(source + 2 * size, seen + 2 * size + 2, 2);
   std::memcpy(source + 2 * size + 2, seen + 2 * size, 2);
   mend(ip);
+}
+
+void acknowledge_lowered_syn(rte_mbuf* m) {
+  constexpr uint32_t kAcknowledgement = kEtherSize + V4::kHeaderSize + 8;
+  auto* const at = rte_pktmbuf_mtod_offset(m, uint8_t*, kAcknowledgement);
+  store(at, htonl(ntohl(load<uint32_t>(at)) - kHeaderBytes<V4>));
 }
 
 }  // namespace portico::bench

@@ -51,4 +51,7 @@ class Writer {
   std::vector<uint8_t> learned_;
 };
 
+// Makes an IPv4 SYN-ACK the answer to a SYN that left room for the PROXY protocol's header.
+void acknowledge_lowered_syn(rte_mbuf* m);
+
 }  // namespace portico::bench

@@ -22,7 +22,9 @@ def series(rows):
         parameters = row["parameters"]
         if not isinstance(parameters, dict) or "flows" not in parameters or row["unit"] != "cycles/packet":
             continue
-        words = row["name"].split("/")  # packet-path/KIND/FAMILY/FLOWS/warm|cold
+        words = row["name"].split("/")
+        if len(words) != 5:  # packet-path/KIND/FAMILY/FLOWS/warm|cold; others are parts of a packet's way
+            continue
         name = " ".join(words[1:3] + (["cold"] if words[-1] == "cold" else []))
         out.setdefault(name, []).append((parameters["flows"], row["median"], row["min"], row["max"]))
     return {name: sorted(points) for name, points in sorted(out.items())}

@@ -6,19 +6,12 @@
 //   packet-mix NAME [prepare]  runs one, or only what comes before the packets that count
 #include <rte_mbuf.h>
 
-#include <arpa/inet.h>
-#include <rte_ether.h>
-#include <rte_ip.h>
-#include <rte_mbuf.h>
-#include <rte_tcp.h>
-
 #include <cstdio>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
 
 #include "bench/packet_load.h"
-#include "dataplane/proxy_segment.h"
 #include "dataplane/worker.h"
 
 namespace portico {
@@ -26,13 +19,6 @@ namespace {
 
 constexpr uint32_t kFlows = 1024, kRounds = 4;
 constexpr uint64_t kHz = 1'000'000;
-
-// Makes an IPv4 SYN-ACK the answer to a SYN that left room for the PROXY protocol's header.
-void acknowledge_lowered_syn(rte_mbuf* packet) {
-  auto* const tcp =
-      rte_pktmbuf_mtod_offset(packet, rte_tcp_hdr*, sizeof(rte_ether_hdr) + sizeof(rte_ipv4_hdr));
-  tcp->recv_ack = htonl(ntohl(tcp->recv_ack) - kHeaderBytes<V4>);
-}
 
 struct Mix {
   const char* name;
@@ -84,7 +70,7 @@ class Path {
         for (uint32_t i = 0; i < kBurstSize; ++i) writer_.learn(packets_[i], flow + i);
         run([&](uint32_t i) {
           writer_.write_reply(packets_[i], flow + i, true);
-          if (mix_.has_header) acknowledge_lowered_syn(packets_[i]);
+          if (mix_.has_header) bench::acknowledge_lowered_syn(packets_[i]);
         });
       }
       run([&](uint32_t i) { writer_.write(packets_[i], flow + i, test::kAckFlag); });
