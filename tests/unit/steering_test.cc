@@ -53,6 +53,7 @@ Snapshot snapshot(const std::vector<ListenerRecord>& listeners, const std::vecto
   Snapshot result;
   result.listeners = block(BlockKind::listeners, listeners);
   result.nat = block(BlockKind::nat, nats);
+  result.settings = block(BlockKind::settings, std::vector<SettingsRecord>(1));
   return result;
 }
 
