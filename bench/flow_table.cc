@@ -89,7 +89,7 @@ class Filled {
     for (const auto& a : burst) table_.index().prefetch(a.hash);
     for (uint32_t i = 0; i < kBurst; ++i) {
       found[i] = table_.index().candidate(burst[i].hash);
-      table_.index().prefetch_entry(found[i]);
+      table_.index().entries().prefetch(found[i]);
     }
     uint64_t hits = 0;
     for (uint32_t i = 0; i < kBurst; ++i) {
