@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "contract/flow_hash.h"
 #include "contract/table_file.h"
@@ -14,13 +15,27 @@
 namespace portico {
 namespace {
 
+// Steps in which a backend that returns gets its weight.
+constexpr uint32_t kRampSteps = 10;
+
+// A moment of CLOCK_REALTIME as one of CLOCK_MONOTONIC.
+uint64_t to_monotonic(const BuildInput& input, int64_t realtime_ms) {
+  const int64_t left_ms = realtime_ms - input.now_realtime_ms;
+  return left_ms <= 0 ? input.now_ns : input.now_ns + static_cast<uint64_t>(left_ms) * 1'000'000;
+}
+
 std::vector<Candidate> candidates(const BuildInput& input, const PoolConfig& pool) {
   std::vector<Candidate> all;
-  for (const auto& backend : pool.backends)
-    all.push_back({.id = input.ids.backend(pool.name, backend),
-                   .weight = backend.weight,
-                   .admin = input.operators.state(pool.name, backend.name),
-                   .health = input.health(pool.name, backend.name)});
+  for (const auto& backend : pool.backends) {
+    const AdminEntry* admin = input.operators.find(pool.name, backend.name);
+    Candidate candidate{.id = input.ids.backend(pool.name, backend),
+                        .weight = weight_of(input.operators, pool.name, backend),
+                        .admin = admin ? admin->state : Admin::active,
+                        .health = input.health(pool.name, backend.name)};
+    candidate.damped = candidate.health.damped_until_ns > input.now_ns;
+    if (admin && admin->deadline_ms != 0) candidate.reset_at_ns = to_monotonic(input, admin->deadline_ms);
+    all.push_back(std::move(candidate));
+  }
   return all;
 }
 
@@ -68,7 +83,7 @@ BackendRecord backend_record(const Routing& routing, uint16_t pool, const Backen
   BackendRecord record{};
   record.id = candidate.id;
   record.pool = pool;
-  record.weight = static_cast<uint16_t>(backend.weight);
+  record.weight = static_cast<uint16_t>(candidate.weight);
   record.disposition = static_cast<uint8_t>(flows.disposition);
   record.reset_count = static_cast<uint8_t>(flows.reset_ports.size());
   std::copy(flows.reset_ports.begin(), flows.reset_ports.end(), record.reset_ports);
@@ -86,6 +101,11 @@ uint64_t hash_of(const std::vector<Record>& records, uint64_t seed) {
 }
 
 }  // namespace
+
+uint32_t weight_of(const OperatorState& operators, const std::string& pool, const BackendConfig& backend) {
+  const WeightEntry* entry = operators.find_weight(pool, backend.name);
+  return entry ? entry->weight : backend.weight;
+}
 
 uint64_t Builder::content_hash() const {
   uint64_t hash = XXH3_64bits(&content_.settings, sizeof content_.settings);
@@ -114,7 +134,9 @@ void Builder::recover(const Snapshot& snapshot, uint64_t now_ns) {
     for (const auto& backend : pool.backends->records<BackendRecord>())
       if (BackendDisposition{backend.disposition} == BackendDisposition::forward && !ids.contains(backend.id))
         spared.insert(backend.id);
-    pools_[pool.pool().id].last_usable.recover(ids, spared, now_ns);
+    PoolMemory& memory = pools_[pool.pool().id];
+    memory.last_usable.recover(ids, spared, now_ns);
+    memory.usable_before = ids;
   }
 }
 
@@ -131,6 +153,39 @@ double Builder::share(uint16_t pool, uint16_t backend) const {
   return static_cast<double>(slots->second) / memory->second.signature.size;
 }
 
+double Builder::ramp(uint16_t pool, uint16_t backend) const {
+  const auto memory = pools_.find(pool);
+  if (memory == pools_.end()) return 1;
+  const auto step = memory->second.steps.find(backend);
+  return step == memory->second.steps.end() ? 1 : static_cast<double>(step->second) / kRampSteps;
+}
+
+// A backend that others have stood in for begins with a part of its weight. Those of a pool that had none
+// return together, and whole.
+void Builder::follow_ramps(const PoolConfig& pool, uint64_t now_ns, PoolMemory& memory) {
+  memory.steps.clear();
+  if (memory.decision.state != PoolState::normal) {
+    memory.ramps.clear();
+    memory.usable_before.clear();
+    return;
+  }
+  const std::set<uint16_t>& usable = memory.decision.usable;
+  if (pool.slow_start.count() > 0 && !memory.usable_before.empty())
+    for (const uint16_t id : usable)
+      if (!memory.usable_before.contains(id)) memory.ramps.emplace(id, now_ns);
+  memory.usable_before = usable;
+  const uint64_t step_ns =
+      static_cast<uint64_t>(std::chrono::nanoseconds(pool.slow_start).count()) / kRampSteps;
+  std::erase_if(memory.ramps, [&](const auto& ramp) {
+    return !usable.contains(ramp.first) || step_ns == 0 || now_ns >= ramp.second + (kRampSteps - 1) * step_ns;
+  });
+  for (const auto& [id, since_ns] : memory.ramps) {
+    const uint64_t steps = (now_ns - since_ns) / step_ns + 1;
+    memory.steps[id] = static_cast<uint32_t>(steps);
+    memory.change_at(since_ns + steps * step_ns);
+  }
+}
+
 std::optional<uint64_t> Builder::next_change_ns() const {
   std::optional<uint64_t> first;
   for (const auto& [id, memory] : pools_)
@@ -142,11 +197,17 @@ void Builder::build_lookup_of(const BuildInput& input, const PoolConfig& pool, c
                               TableContent::Pool& built) {
   Signature signature{
       .members = {}, .size = pool.table_size, .key = {input.config.hash_key[0], input.config.hash_key[1]}};
-  for (const auto& backend : pool.backends)
-    if (const uint16_t id = input.ids.backend(pool.name, backend); decision.usable.contains(id))
-      signature.members.emplace_back(backend.name, id, backend.weight);
-  std::sort(signature.members.begin(), signature.members.end());
   PoolMemory& memory = pools_[built.record.id];
+  const uint32_t whole = memory.steps.empty() ? 1 : kRampSteps;
+  for (const auto& backend : pool.backends) {
+    const uint16_t id = input.ids.backend(pool.name, backend);
+    if (!decision.usable.contains(id)) continue;
+    const auto step = memory.steps.find(id);
+    const uint32_t weight = weight_of(input.operators, pool.name, backend);
+    signature.members.emplace_back(backend.name, id,
+                                   weight * (step == memory.steps.end() ? whole : step->second));
+  }
+  std::sort(signature.members.begin(), signature.members.end());
   if (signature == memory.signature) return;
   std::vector<MaglevBackend> members;
   for (const auto& [name, id, weight] : signature.members) members.push_back({name, id, weight});
@@ -230,6 +291,7 @@ void Builder::build_pool(const BuildInput& input, const PoolConfig& pool, TableC
   built.record = pool_record(id, pool.name, decision.disposition(), pool.table_size);
   built.backends.clear();
   memory.next_change_ns.reset();
+  follow_ramps(pool, input.now_ns, memory);
   const auto service_ports = backend_ports(input.config, pool.name);
   const Answers answers(all);
   for (size_t i = 0; i < all.size(); ++i) {
@@ -239,8 +301,8 @@ void Builder::build_pool(const BuildInput& input, const PoolConfig& pool, TableC
     const FlowDecision flows =
         decide_flows(pool, all[i], decision, service_ports, input.now_ns, doubt_until_ns);
     built.backends.push_back(backend_record(input.routing, id, pool.backends[i], all[i], flows));
-    if (flows.next_change_ns && (!memory.next_change_ns || *flows.next_change_ns < *memory.next_change_ns))
-      memory.next_change_ns = flows.next_change_ns;
+    if (flows.next_change_ns) memory.change_at(*flows.next_change_ns);
+    if (all[i].damped) memory.change_at(all[i].health.damped_until_ns);
   }
   build_lookup_of(input, pool, decision, built);
   build_fallback_of(input, pool, built);

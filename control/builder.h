@@ -33,7 +33,11 @@ struct BuildInput {
   // The pools whose backends' health has changed since the last build(), if nothing else has but next hops'
   // addresses and routes: the others stay as they are. Null: anything may have changed.
   const std::set<std::string>* changed_pools = nullptr;
+  int64_t now_realtime_ms = 0;  // CLOCK_REALTIME, of the same moment as now_ns
 };
+
+// A backend's weight: an operator's, else the configuration's.
+uint32_t weight_of(const OperatorState& operators, const std::string& pool, const BackendConfig& backend);
 
 class Builder {
  public:
@@ -53,6 +57,8 @@ class Builder {
   const PoolDecision* decision(uint16_t pool) const;
   // A backend's part of its pool's look-up table, 0..1. Counted when the look-up table was built.
   double share(uint16_t pool, uint16_t backend) const;
+  // How much of its weight a backend that returned has so far, 0..1; 1: all.
+  double ramp(uint16_t pool, uint16_t backend) const;
   // As the last build() returned it.
   const TableContent& content() const { return content_; }
 
@@ -72,11 +78,19 @@ class Builder {
     std::vector<Signature> fallback;     // of its fallbacks: the current set's and those of earlier ones
     std::map<uint16_t, uint32_t> slots;  // of that, by backend
     std::optional<uint64_t> next_change_ns;
+    std::set<uint16_t> usable_before;    // while the pool was last normal; empty: never
+    std::map<uint16_t, uint64_t> ramps;  // backends in slow start, since when (CLOCK_MONOTONIC)
+    std::map<uint16_t, uint32_t> steps;  // of kRampSteps that they have
+
+    void change_at(uint64_t time_ns) {
+      if (!next_change_ns || time_ns < *next_change_ns) next_change_ns = time_ns;
+    }
   };
 
   void build_all(const BuildInput& input);
   void build_changed(const BuildInput& input);
   void build_pool(const BuildInput& input, const PoolConfig& pool, TableContent::Pool& built);
+  void follow_ramps(const PoolConfig& pool, uint64_t now_ns, PoolMemory& memory);
   void build_lookup_of(const BuildInput& input, const PoolConfig& pool, const PoolDecision& decision,
                        TableContent::Pool& built);
   void build_fallback_of(const BuildInput& input, const PoolConfig& pool, TableContent::Pool& built);

@@ -112,6 +112,7 @@ ConfigResult parse(const std::string& text, const std::string& name, const std::
   if (text.size() > kMaxFileSize) return failure(kTooLarge);
   auto tree = parse_yaml(text);
   ConfigResult result;
+  result.text = text;
   if (auto* message = std::get_if<ConfigMessage>(&tree)) {
     result.messages.push_back(std::move(*message));
     make_printable(result);
@@ -142,12 +143,24 @@ ConfigResult load_config(const std::string& path, bool check_system) {
   if (!file) return failure(fmt::format("cannot be read: {}", std::strerror(errno)));
   std::ostringstream text;
   text << file.rdbuf();
+  if (check_system) return read_config(text.str(), path);
+  return parse(text.str(), path, nullptr);
+}
+
+ConfigResult read_config(const std::string& text, const std::string& path) {
   const std::string directory = std::filesystem::path(path).parent_path();
-  return parse(text.str(), path, check_system ? &directory : nullptr);
+  return parse(text, path, &directory);
 }
 
 ConfigResult parse_config(const std::string& text, const std::string& name) {
   return parse(text, name, nullptr);
+}
+
+std::vector<std::string> ConfigResult::warnings() const {
+  std::vector<std::string> texts;
+  for (const ConfigMessage& message : messages)
+    if (!message.is_error) texts.push_back(message.text);
+  return texts;
 }
 
 std::string format_messages(const ConfigResult& result, const std::string& path) {

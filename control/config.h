@@ -106,6 +106,9 @@ struct PoolConfig {
   // Backends by name that were all of the pool's before, the latest set first; see docs/configuration.md.
   std::vector<std::vector<std::string>> earlier_sets;
   Milliseconds reset_after{300000};  // flows allowed to finish are reset after this
+  Milliseconds slow_start{0};        // a backend that returns gets its weight in steps for so long
+  uint32_t flap_limit = 0;           // flap_damping.h; 0: off
+  Milliseconds flap_half_life{300000};
 
   bool operator==(const PoolConfig&) const = default;
 };
@@ -203,7 +206,11 @@ struct ConfigMessage {
 struct ConfigResult {
   std::optional<Config> config;         // absent if there is any error
   std::vector<ConfigMessage> messages;  // all errors and warnings, by line
+  std::string text;                     // the file as it was read
   std::string effective;  // YAML with every value, and a comment on each that says where it is from
+
+  // The texts of the warnings.
+  std::vector<std::string> warnings() const;
 };
 
 // Reads and checks a configuration file. Never throws for what the file says; an unreadable file is one
@@ -211,7 +218,10 @@ struct ConfigResult {
 // readable).
 ConfigResult load_config(const std::string& path, bool check_system);
 
-// The same for text; `name` stands for the file in messages.
+// The same for a text that stands for the file: what it names is looked for where the file is.
+ConfigResult read_config(const std::string& text, const std::string& path);
+
+// The same for text, without looking at this host; `name` stands for the file in messages.
 ConfigResult parse_config(const std::string& text, const std::string& name);
 
 // The kernel's interface of a dataplane port: the one it attaches to, or the tap that stands for it. A port

@@ -276,6 +276,9 @@ void write_pool(Writer& writer, const PoolConfig& pool) {
   writer.value("second_chance", to_word(pool.second_chance), path + "/second_chance");
   write_earlier_sets(writer, pool, path + "/earlier_sets");
   writer.value("reset_after", format_duration(pool.reset_after), path + "/reset_after");
+  writer.value("slow_start", format_duration(pool.slow_start), path + "/slow_start");
+  writer.number_or("off", "flap_limit", pool.flap_limit, path + "/flap_limit");
+  writer.value("flap_half_life", format_duration(pool.flap_half_life), path + "/flap_half_life");
   writer.close();
 }
 

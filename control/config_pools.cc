@@ -161,6 +161,9 @@ void read_pool(ConfigReader& reader, const NamedNode& entry, ConfigDraft& draft)
   if (const YamlNode* sets = fields.find("earlier_sets"))
     read_earlier_sets(reader, *sets, path + "/earlier_sets", pool);
   fields.duration("reset_after", 0s, 24h, pool.reset_after);
+  fields.duration("slow_start", 0s, 1h, pool.slow_start);
+  fields.number_or("off", "flap_limit", 2, 100, pool.flap_limit);
+  fields.duration("flap_half_life", 1s, 24h, pool.flap_half_life);
   fields.finish();
   draft.config.pools.push_back(std::move(pool));
 }

@@ -154,7 +154,7 @@ class Signals {
     set_.async_wait([this](const boost::system::error_code& error, int signal) {
       if (error) return;
       if (signal != SIGHUP) return io_.stop();
-      service_.reload("SIGHUP");
+      service_.reload({.who = "SIGHUP", .version = {}, .most_broken = {}}, [](const ReloadResult&) {});
       wait();
     });
   }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -16,6 +17,7 @@
 namespace portico {
 namespace {
 
+constexpr uint32_t kMaxWeight = 1000;
 constexpr std::streamoff kMaxFileSize = 16 << 20;
 
 std::string failed(const std::string& what, const std::string& path) {
@@ -83,6 +85,7 @@ std::optional<std::string> read_whole(const std::string& path) {
 
 std::optional<std::string> OperatorState::load() {
   entries_.clear();
+  weights_.clear();
   if (access(path_.c_str(), F_OK) != 0) return std::nullopt;
   const auto text = read_whole(path_);
   if (!text) return "cannot read " + path_;
@@ -90,21 +93,32 @@ std::optional<std::string> OperatorState::load() {
   const std::string nonsense =
       path_ + " is not a list of operator states; drained and held backends are active again";
   if (!json.is_array()) return nonsense;
-  std::map<Key, AdminEntry> entries;
+  Entries entries;
+  Weights weights;
   try {
     for (const auto& item : json) {
+      const Key key{item.at("pool").get<std::string>(), item.at("backend").get<std::string>()};
+      const std::string who = to_printable(item.value("who", "")), why = to_printable(item.value("why", ""));
+      if (item.contains("weight")) {
+        weights[key] = {.weight = std::min(item.at("weight").get<uint32_t>(), kMaxWeight),
+                        .who = who,
+                        .since_ms = item.value("since_ms", int64_t{0}),
+                        .why = why};
+        continue;
+      }
       const auto admin = parse_admin(item.at("state").get<std::string>());
       if (!admin || *admin == Admin::active) return nonsense;
-      entries[{item.at("pool").get<std::string>(), item.at("backend").get<std::string>()}] = {
-          .state = *admin,
-          .who = to_printable(item.value("who", "")),
-          .since_ms = item.value("since_ms", int64_t{0}),
-          .why = to_printable(item.value("why", ""))};
+      entries[key] = {.state = *admin,
+                      .who = who,
+                      .since_ms = item.value("since_ms", int64_t{0}),
+                      .why = why,
+                      .deadline_ms = item.value("deadline_ms", int64_t{0})};
     }
   } catch (const nlohmann::json::exception&) {
     return nonsense;
   }
   entries_ = std::move(entries);
+  weights_ = std::move(weights);
   return std::nullopt;
 }
 
@@ -114,6 +128,19 @@ std::optional<std::string> OperatorState::set(const Key& key, AdminEntry entry) 
     entries.erase(key);
   else
     entries[key] = std::move(entry);
+  return store(std::move(entries), weights_);
+}
+
+std::optional<std::string> OperatorState::set_weight(const Key& key, std::optional<WeightEntry> entry) {
+  auto weights = weights_;
+  if (entry)
+    weights[key] = std::move(*entry);
+  else
+    weights.erase(key);
+  return store(entries_, std::move(weights));
+}
+
+std::optional<std::string> OperatorState::store(Entries entries, Weights weights) {
   nlohmann::json json = nlohmann::json::array();
   for (const auto& [name, e] : entries)
     json.push_back({{"pool", name.first},
@@ -121,11 +148,25 @@ std::optional<std::string> OperatorState::set(const Key& key, AdminEntry entry) 
                     {"state", to_string(e.state)},
                     {"who", e.who},
                     {"since_ms", e.since_ms},
-                    {"why", e.why}});
+                    {"why", e.why},
+                    {"deadline_ms", e.deadline_ms}});
+  for (const auto& [name, w] : weights)
+    json.push_back({{"pool", name.first},
+                    {"backend", name.second},
+                    {"weight", w.weight},
+                    {"who", w.who},
+                    {"since_ms", w.since_ms},
+                    {"why", w.why}});
   const auto dump = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
   if (auto error = write_atomically(path_, dump + "\n")) return error;
   entries_ = std::move(entries);
+  weights_ = std::move(weights);
   return std::nullopt;
+}
+
+const WeightEntry* OperatorState::find_weight(const std::string& pool, const std::string& backend) const {
+  const auto it = weights_.find({pool, backend});
+  return it == weights_.end() ? nullptr : &it->second;
 }
 
 Admin OperatorState::state(const std::string& pool, const std::string& backend) const {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What operators asked for: backends drained or held, by whom, when and why. Kept in a small JSON file that
-// is replaced whole, so that it survives control's death at any moment.
+// What operators asked for: backends drained or held, weights, by whom, when and why. Kept in a small JSON
+// file that is replaced whole, so that it survives control's death at any moment.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +23,18 @@ const char* to_string(Admin admin);
 
 struct AdminEntry {
   Admin state = Admin::active;
-  std::string who;       // "uid 1000 (alice)"
-  int64_t since_ms = 0;  // CLOCK_REALTIME
-  std::string why;       // the operator's words; may be empty
+  std::string who;          // "uid 1000 (alice)"
+  int64_t since_ms = 0;     // CLOCK_REALTIME
+  std::string why;          // the operator's words; may be empty
+  int64_t deadline_ms = 0;  // CLOCK_REALTIME: connections that are left then are reset; 0: never
+};
+
+// A weight that an operator set in place of the configuration's.
+struct WeightEntry {
+  uint32_t weight = 0;
+  std::string who;  // as AdminEntry
+  int64_t since_ms = 0;
+  std::string why;
 };
 
 // Writes `text` to `path` so that a reader or a crash sees the old file or the new one: temporary file,
@@ -48,15 +57,27 @@ class OperatorState {
   // changed. `active` removes the entry.
   std::optional<std::string> set(const Key& key, AdminEntry entry);
 
+  // The same for its weight; nullopt: the configuration's again.
+  std::optional<std::string> set_weight(const Key& key, std::optional<WeightEntry> entry);
+  // Forgets a weight here alone: for trying out.
+  void forget_weight(const Key& key) { weights_.erase(key); }
+
   // `active` for a backend of which nothing is known.
   Admin state(const std::string& pool, const std::string& backend) const;
   // nullptr: active.
   const AdminEntry* find(const std::string& pool, const std::string& backend) const;
+  // nullptr: the configuration's.
+  const WeightEntry* find_weight(const std::string& pool, const std::string& backend) const;
   const std::map<Key, AdminEntry>& entries() const { return entries_; }
 
  private:
+  using Entries = std::map<Key, AdminEntry>;
+  using Weights = std::map<Key, WeightEntry>;
+  std::optional<std::string> store(Entries entries, Weights weights);
+
   std::string path_;
-  std::map<Key, AdminEntry> entries_;
+  Entries entries_;
+  Weights weights_;
 };
 
 }  // namespace portico

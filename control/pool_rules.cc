@@ -148,7 +148,11 @@ PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& b
     auto all = ids_where(backends, [](const Candidate& b) { return may_serve(b) && b.health.known; });
     if (!all.empty()) return {PoolState::panic, std::move(all)};
   }
-  auto usable = ids_where(backends, [](const Candidate& b) { return may_serve(b) && b.health.healthy; });
+  auto usable =
+      ids_where(backends, [](const Candidate& b) { return may_serve(b) && b.health.healthy && !b.damped; });
+  // A restless backend is better than none.
+  if (usable.empty())
+    usable = ids_where(backends, [](const Candidate& b) { return may_serve(b) && b.health.healthy; });
   if (!usable.empty()) return {PoolState::normal, std::move(usable)};
   if (is_untested(backends, last_usable)) return {PoolState::untested, ids_where(backends, may_serve)};
   switch (pool.all_down) {
@@ -188,6 +192,12 @@ FlowDecision decide_flows(const PoolConfig& pool, const Candidate& backend, cons
                           const std::set<uint16_t>& service_ports, uint64_t now_ns,
                           std::optional<uint64_t> doubt_until_ns) {
   const bool takes_flows = decision.usable.contains(backend.id);
+  if (backend.admin != Admin::active && backend.reset_at_ns && !takes_flows) {
+    if (now_ns >= *backend.reset_at_ns)
+      return {.disposition = BackendDisposition::reset, .reset_ports = {}, .next_change_ns = {}};
+    return {
+        .disposition = BackendDisposition::forward, .reset_ports = {}, .next_change_ns = backend.reset_at_ns};
+  }
   const bool set_aside = backend.admin != Admin::active || backend.weight == 0;
   if (takes_flows || set_aside || backend.health.healthy || !backend.health.known) return {};
   if (doubt_until_ns && now_ns < *doubt_until_ns)

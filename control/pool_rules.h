@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules of a pool, as pure functions: which backends take new flows, and what happens to the flows of
 // those that do not. Order of the rules: healthy active backends; below `min_healthy` all active ones
-// (panic); with none of these, `all_down`, which is not said of backends that no check has a result of.
+// (panic), where a damped one counts as healthy only if no other is; with none of these, `all_down`, which is
+// not said of backends that no check has a result of.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,7 @@ struct BackendView {
   std::vector<uint16_t> refused_ports;  // ports of the backend that answer with RST
   uint64_t down_since_ns = 0;           // CLOCK_MONOTONIC; of the change to down
   Hearing hearing;
+  uint64_t damped_until_ns = 0;  // CLOCK_MONOTONIC: falls too often to be trusted until then
 };
 
 // A backend as the rules see it.
@@ -35,6 +37,8 @@ struct Candidate {
   uint32_t weight = 0;
   Admin admin = Admin::active;
   BackendView health;
+  bool damped = false;                  // now
+  std::optional<uint64_t> reset_at_ns;  // CLOCK_MONOTONIC: drained or held, and its flows end then
 };
 
 enum class PoolState : uint8_t {

@@ -33,11 +33,18 @@ void log_event(EventLog& events, DataplaneWatch::Level level, const std::string&
   events.add(std::move(event));
 }
 
-std::vector<std::string> warnings_of(const ConfigResult& result) {
-  std::vector<std::string> warnings;
-  for (const auto& message : result.messages)
-    if (!message.is_error) warnings.push_back(message.text);
-  return warnings;
+CommandResult refused(CommandResult::Kind kind, std::string text, std::string remedy) {
+  return {.kind = kind, .pool = {}, .text = std::move(text), .remedy = std::move(remedy), .waits_for = {}};
+}
+
+CommandResult refused_as_last(const std::string& pool, const std::string& backend) {
+  return refused(CommandResult::Kind::refused,
+                 "`" + backend + "` is the last usable backend of pool `" + pool + "`",
+                 "bring another one back first, or use --force");
+}
+
+CommandResult not_stored(const std::string& error) {
+  return refused(CommandResult::Kind::failed, error, "nothing was changed; make room or mend permissions");
 }
 
 }  // namespace
@@ -49,8 +56,21 @@ Service::~Service() = default;
 void Service::start(const ConfigResult& loaded) {
   impl_->start(loaded);
 }
-ReloadResult Service::reload(const std::string& who) {
-  return impl_->reload(who);
+void Service::reload(ReloadOrder order, ReloadDone done) {
+  impl_->reload(std::move(order), std::move(done));
+}
+void Service::plan(std::string text, std::function<void(PlanResult)> done) {
+  impl_->plan(std::move(text), std::move(done));
+}
+PlanResult Service::what_if(const WhatIf& changes) const {
+  return impl_->what_if(changes);
+}
+CommandResult Service::set_weight(const std::string& pool, const std::string& backend,
+                                  std::optional<WeightEntry> entry, bool force) {
+  return impl_->set_weight(pool, backend, std::move(entry), force);
+}
+const ConfigHistory& Service::configs() const {
+  return impl_->config_history;
 }
 CommandResult Service::set_admin(const std::string& pool, const std::string& backend, AdminEntry entry,
                                  bool force) {
@@ -78,6 +98,7 @@ Service::Impl::Impl(boost::asio::io_context& context, ServiceOptions with)
       state_dir(options.state_dir.empty() ? options.run_dir : options.state_dir),
       events(now_ms()),
       operators(state_dir + "/operator.json"),
+      config_history(state_dir + "/history"),
       watch(options.run_dir,
             [this](DataplaneWatch::Level level, const std::string& text) { log_event(events, level, text); }),
       publish_timer(context),
@@ -117,10 +138,12 @@ void Service::Impl::start(const ConfigResult& loaded) {
   // What an earlier control knew.
   recover();
   if (const auto error = operators.load()) storage_warning = *error;
+  if (const auto error = config_history.load()) storage_warning = *error;
   if (!storage_warning.empty()) spdlog::warn("{}", storage_warning);
   // The configuration, on the host and in the table.
   if (const auto error = apply(first, loaded.effective, /*is_first=*/true)) throw std::runtime_error(*error);
-  config_warnings = warnings_of(loaded);
+  config_warnings = loaded.warnings();
+  config_text = loaded.text;
   recover_version(effective);
   import_health();
   hold_back_first_table();
@@ -129,102 +152,73 @@ void Service::Impl::start(const ConfigResult& loaded) {
   start_loop();
 }
 
-ReloadResult Service::Impl::reload(const std::string& who) {
-  ReloadResult result = read_and_apply();
-  note_reload(result, who);
-  return result;
-}
-
-void Service::Impl::note_reload(const ReloadResult& result, const std::string& who) {
-  Event event{.at_ms = now_ms(), .kind = Event::Kind::configuration, .who = who};
-  if (result.read.config) {
-    event.text = "configuration " + std::to_string(config_version) + " was applied";
-    event.why = result.waits_for;
-    return events.add(std::move(event));
-  }
-  event.level = Event::Level::error;
-  event.text = "a configuration was refused; nothing was changed";
-  event.why = result.failure;
-  for (const auto& message : result.read.messages)
-    if (event.why.empty() && message.is_error)
-      event.why = "line " + std::to_string(message.line) + ": " + message.text;
-  events.add(std::move(event));
-}
-
-ReloadResult Service::Impl::read_and_apply() {
-  ReloadResult result{load_config(options.config_path, /*check_system=*/true), {}, {}};
-  if (!result.read.config) {
-    spdlog::error("configuration not applied:\n{}", format_messages(result.read, options.config_path));
-    return result;
-  }
-  const auto refuse = [&result](std::string text) {
-    spdlog::error("configuration not applied: {}", text);
-    result.failure = std::move(text);
-    result.read.config.reset();
-    return result;
-  };
-  if (result.read.config->instance != config.instance)
-    return refuse("`instance` cannot change while control runs; restart it");
-  const Config before = config;
-  const std::string effective_before = effective;
-  if (const auto error = apply(*result.read.config, result.read.effective)) return refuse(*error);
-  ++config_version;
-  const int64_t loaded_before = std::exchange(loaded_ms, now_ms());
-  publish();
-  if (!publish_error.empty()) {
-    --config_version;
-    loaded_ms = loaded_before;
-    std::string text = publish_error;
-    // Guard, addresses and checks follow the table that stays.
-    if (const auto error = apply(before, effective_before)) text += "; and " + *error;
-    return refuse(std::move(text));
-  }
-  config_warnings = warnings_of(result.read);
-  result.waits_for = waits_for();
-  spdlog::info("configuration {} applied{}{}", config_version, result.waits_for.empty() ? "" : "; ",
-               result.waits_for);
-  return result;
-}
-
-CommandResult Service::Impl::set_admin(const std::string& pool, const std::string& backend, AdminEntry entry,
-                                       bool force) {
+// `done` and the pool's name, or why there is no such backend.
+CommandResult Service::Impl::find_backend(const std::string& pool, const std::string& backend) const {
   using Kind = CommandResult::Kind;
-  const auto failed = [](Kind kind, std::string text, std::string remedy) {
-    return CommandResult{
-        .kind = kind, .pool = {}, .text = std::move(text), .remedy = std::move(remedy), .waits_for = {}};
-  };
   std::vector<const PoolConfig*> found;
   for (const auto& candidate : config.pools)
     for (const auto& b : candidate.backends)
       if (b.name == backend && (pool.empty() || candidate.name == pool)) found.push_back(&candidate);
   if (found.empty())
-    return failed(Kind::unknown_backend,
-                  "there is no backend `" + backend + "`" + (pool.empty() ? "" : " in pool `" + pool + "`"),
-                  "`portico status` lists the backends");
+    return refused(Kind::unknown_backend,
+                   "there is no backend `" + backend + "`" + (pool.empty() ? "" : " in pool `" + pool + "`"),
+                   "`portico status` lists the backends");
   if (found.size() > 1)
-    return failed(
+    return refused(
         Kind::ambiguous,
         "backend `" + backend + "` is in pools `" + found[0]->name + "` and `" + found[1]->name + "`",
         "name the pool, too: POOL/BACKEND");
-  const std::string& in = found[0]->name;
-  if (entry.state != Admin::active && !force && takes_out_last(*found[0], backend))
-    return failed(Kind::refused, "`" + backend + "` is the last usable backend of pool `" + in + "`",
-                  "bring another one back first, or use --force");
-  const std::string state = to_string(entry.state), who = entry.who, why = entry.why;
-  if (auto error = operators.set({in, backend}, std::move(entry)))
-    return failed(Kind::failed, *error, "nothing was changed; make room or mend permissions");
-  spdlog::info("backend {}/{} is {} by {}{}", in, backend, state, who, why.empty() ? "" : ": " + why);
-  events.add({.at_ms = now_ms(),
-              .kind = Event::Kind::operation,
-              .pool = in,
-              .backend = backend,
-              .text = "backend " + in + "/" + backend + " was set " + state,
-              .who = who,
-              .why = why});
+  return {.kind = Kind::done, .pool = found[0]->name, .text = {}, .remedy = {}, .waits_for = {}};
+}
+
+// Once an operator's wish is stored.
+CommandResult Service::Impl::publish_command(const std::string& pool) {
   all_changed = true;
   publish();
-  if (!publish_error.empty()) return failed(Kind::failed, publish_error, "it is tried again every second");
-  return {.kind = Kind::done, .pool = in, .text = {}, .remedy = {}, .waits_for = waits_for()};
+  if (!publish_error.empty())
+    return refused(CommandResult::Kind::failed, publish_error, "it is tried again every second");
+  return {
+      .kind = CommandResult::Kind::done, .pool = pool, .text = {}, .remedy = {}, .waits_for = waits_for()};
+}
+
+void Service::Impl::note_operation(const std::string& pool, const std::string& backend,
+                                   const std::string& what, const std::string& who, const std::string& why) {
+  events.add({.at_ms = now_ms(),
+              .kind = Event::Kind::operation,
+              .pool = pool,
+              .backend = backend,
+              .text = "backend " + pool + "/" + backend + " " + what,
+              .who = who,
+              .why = why});
+}
+
+CommandResult Service::Impl::set_admin(const std::string& pool, const std::string& backend, AdminEntry entry,
+                                       bool force) {
+  const CommandResult found = find_backend(pool, backend);
+  if (found.kind != CommandResult::Kind::done) return found;
+  if (entry.state != Admin::active && !force && takes_out_last(found.pool, backend))
+    return refused_as_last(found.pool, backend);
+  const std::string state = to_string(entry.state), who = entry.who, why = entry.why;
+  if (auto error = operators.set({found.pool, backend}, std::move(entry))) return not_stored(*error);
+  spdlog::info("backend {}/{} is {} by {}{}", found.pool, backend, state, who, why.empty() ? "" : ": " + why);
+  note_operation(found.pool, backend, "was set " + state, who, why);
+  return publish_command(found.pool);
+}
+
+CommandResult Service::Impl::set_weight(const std::string& pool, const std::string& backend,
+                                        std::optional<WeightEntry> entry, bool force) {
+  const CommandResult found = find_backend(pool, backend);
+  if (found.kind != CommandResult::Kind::done) return found;
+  if (entry && entry->weight == 0 && !force && takes_out_last(found.pool, backend))
+    return refused_as_last(found.pool, backend);
+  const std::string what =
+      entry ? "was given weight " + std::to_string(entry->weight) : "was given its configured weight";
+  const std::string who = entry ? entry->who : "", why = entry ? entry->why : "";
+  if (auto error = operators.set_weight({found.pool, backend}, std::move(entry))) return not_stored(*error);
+  spdlog::info("backend {}/{} {}{}{}", found.pool, backend, what, who.empty() ? "" : " by " + who,
+               why.empty() ? "" : ": " + why);
+  note_operation(found.pool, backend, what, who, why);
+  return publish_command(found.pool);
 }
 
 StatusView Service::Impl::view() const {

@@ -4,15 +4,19 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "control/config.h"
+#include "control/config_history.h"
 #include "control/events.h"
 #include "control/history.h"
 #include "control/operator_state.h"
+#include "control/plan.h"
 
 namespace boost::asio {
 class io_context;
@@ -43,6 +47,27 @@ struct ReloadResult {
   std::string failure;    // the file is good, but this kept it from being applied; empty: the file has errors
   std::string waits_for;  // applied: why no table has it yet; empty: it is published
 };
+using ReloadDone = std::function<void(ReloadResult)>;
+
+// What a reload is asked for.
+struct ReloadOrder {
+  std::string who;                      // "root (uid 0)", "SIGHUP"
+  std::optional<uint64_t> version;      // of the history; nullopt: the configuration file
+  std::optional<uint64_t> most_broken;  // refuse if more live connections break; nullopt: never
+};
+
+// Changes to the configuration in use that are only thought of.
+struct WhatIf {
+  std::vector<std::string> remove;          // BACKEND or POOL/BACKEND
+  std::map<std::string, uint32_t> weights;  // the same
+};
+
+// A plan, or why there is none.
+struct PlanResult {
+  ConfigResult read;    // of plan(); with errors there is no plan
+  std::string failure;  // else why there is none
+  std::optional<Plan> plan;
+};
 
 class Service {
  public:
@@ -55,13 +80,25 @@ class Service {
   // and begins to watch. Throws std::runtime_error with a text for the operator.
   void start(const ConfigResult& loaded);
 
-  // Reads the configuration file again and applies it as a difference. On any error nothing is changed. `who`
-  // asked for it.
-  ReloadResult reload(const std::string& who);
+  // Reads the configuration file again, or a kept configuration, and applies it as a difference. On any error
+  // nothing is changed. Reading takes its time on another thread; `done` is called on this one. Orders are
+  // carried out one after the other.
+  void reload(ReloadOrder order, ReloadDone done);
+
+  // What a configuration would change; nothing is changed. The text stands for the file, and is read as that.
+  void plan(std::string text, std::function<void(PlanResult)> done);
+  PlanResult what_if(const WhatIf& changes) const;
 
   // Sets a backend's operator state. `pool` may be empty if the backend's name is in one pool only. Without
   // `force` the last usable backend of a pool is not taken out.
   CommandResult set_admin(const std::string& pool, const std::string& backend, AdminEntry entry, bool force);
+
+  // Sets a backend's weight; nullopt: the configuration's again. Taking it from the last usable one is
+  // refused as set_admin() does.
+  CommandResult set_weight(const std::string& pool, const std::string& backend,
+                           std::optional<WeightEntry> entry, bool force);
+
+  const ConfigHistory& configs() const;
 
   // What the status, the metrics and explain show, as of now. Valid until the io_context runs again.
   StatusView view() const;

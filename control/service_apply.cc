@@ -178,6 +178,17 @@ void Service::Impl::note_applied() {
   const auto error = write_atomically(state_dir + "/applied", text);
   if (error && storage_warning != *error) spdlog::warn("{}", *error);
   if (error) storage_warning = *error;
+  const AppliedConfig* kept = config_history.find(config_version);
+  if (kept != nullptr && kept->digest == digest_of(config_text)) return;
+  const auto lost = config_history.add({.version = config_version,
+                                        .applied_ms = loaded_ms,
+                                        .who = applied_by,
+                                        .note = applied_note,
+                                        .digest = {},
+                                        .bytes = 0},
+                                       config_text);
+  if (lost && storage_warning != *lost) spdlog::warn("{}", *lost);
+  if (lost) storage_warning = *lost;
 }
 
 std::optional<std::string> Service::Impl::apply(Config next, std::string effective_text, bool is_first) {
@@ -304,23 +315,32 @@ void Service::Impl::look_at_silent() {
   }
 }
 
+// `unsure`: whether the backend may only be too busy to answer; null: who asks does not care.
+BackendView Service::Impl::backend_view(const std::string& pool, const std::string& backend,
+                                        bool* unsure) const {
+  const auto status = health->status(pool, backend);
+  if (!status) return BackendView{};
+  const bool is_unsure = status->silent && !is_gone(pool, backend);
+  if (unsure != nullptr) *unsure = is_unsure;
+  return {.healthy = status->healthy,
+          .known = status->state != HealthState::unknown,
+          .unreachable = status->unreachable && !is_unsure,
+          .refused_ports = status->refused_ports,
+          .down_since_ns = static_cast<uint64_t>(std::max<int64_t>(status->since_monotonic_ns, 0)),
+          .hearing = status->hearing,
+          .damped_until_ns = static_cast<uint64_t>(status->damped_until_monotonic_ns)};
+}
+
 BuildInput Service::Impl::build_input() {
   if (all_changed) silent.clear();
   const auto health_of = [this](const std::string& pool, const std::string& backend) {
-    const auto status = health->status(pool, backend);
-    if (!status) return BackendView{};
-    const bool unsure = status->silent && !is_gone(pool, backend);
+    bool unsure = false;
+    const BackendView view = backend_view(pool, backend, &unsure);
     if (unsure)
       silent.emplace(pool, backend);
     else
       silent.erase({pool, backend});
-    return BackendView{
-        .healthy = status->healthy,
-        .known = status->state != HealthState::unknown,
-        .unreachable = status->unreachable && !unsure,
-        .refused_ports = status->refused_ports,
-        .down_since_ns = static_cast<uint64_t>(std::max<int64_t>(status->since_monotonic_ns, 0)),
-        .hearing = status->hearing};
+    return view;
   };
   return {.config = config,
           .ids = ids,
@@ -329,7 +349,8 @@ BuildInput Service::Impl::build_input() {
           .health = health_of,
           .config_version = config_version,
           .now_ns = monotonic_ns(),
-          .changed_pools = all_changed ? nullptr : &changed_pools};
+          .changed_pools = all_changed ? nullptr : &changed_pools,
+          .now_realtime_ms = static_cast<int64_t>(realtime_ns() / 1'000'000)};
 }
 
 void Service::Impl::schedule_publish() {
@@ -403,11 +424,12 @@ void Service::Impl::publish() {
   }
 }
 
-bool Service::Impl::takes_out_last(const PoolConfig& pool, const std::string& backend) const {
-  const PoolDecision* decision = builder.decision(ids.pool(pool.name));
-  for (const auto& b : pool.backends)
-    if (b.name == backend && decision)
-      return decision->usable.size() == 1 && decision->usable.contains(ids.backend(pool.name, b));
+bool Service::Impl::takes_out_last(const std::string& pool, const std::string& backend) const {
+  const PoolDecision* decision = builder.decision(ids.pool(pool));
+  for (const auto& p : config.pools)
+    for (const auto& b : p.backends)
+      if (p.name == pool && b.name == backend && decision)
+        return decision->usable.size() == 1 && decision->usable.contains(ids.backend(pool, b));
   return false;
 }
 

@@ -5,6 +5,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -49,11 +51,25 @@ struct Service::Impl {
 
   // service.cc
   void start(const ConfigResult& loaded);
-  ReloadResult reload(const std::string& who);
-  ReloadResult read_and_apply();
   void note_reload(const ReloadResult& result, const std::string& who);
   CommandResult set_admin(const std::string& pool, const std::string& backend, AdminEntry entry, bool force);
+  CommandResult set_weight(const std::string& pool, const std::string& backend,
+                           std::optional<WeightEntry> entry, bool force);
+  CommandResult find_backend(const std::string& pool, const std::string& backend) const;
+  CommandResult publish_command(const std::string& pool);
+  void note_operation(const std::string& pool, const std::string& backend, const std::string& what,
+                      const std::string& who, const std::string& why);
   StatusView view() const;
+
+  // service_reload.cc: configurations read, applied, kept and thought of.
+  void reload(ReloadOrder order, ReloadDone done);
+  void next_reload();
+  ReloadResult apply_read(ConfigResult read, const ReloadOrder& order);
+  std::optional<std::string> kept_text(const ReloadOrder& order, std::string& text) const;
+  void read_apart(std::function<ConfigResult()> read, std::function<void(ConfigResult)> done);
+  void plan(std::string text, std::function<void(PlanResult)> done);
+  PlanResult what_if(const WhatIf& changes) const;
+  std::optional<Plan> plan_of(const Config& next, const OperatorState& with, std::string& failure) const;
 
   // service_apply.cc: a configuration to the host and to the table.
   void recover();
@@ -73,11 +89,12 @@ struct Service::Impl {
   bool is_held_back();
   std::string waits_for() const;
   BuildInput build_input();
+  BackendView backend_view(const std::string& pool, const std::string& backend, bool* unsure) const;
   void follow_routing();
   void follow_addresses();
   bool is_gone(const std::string& pool, const std::string& backend) const;
   void look_at_silent();
-  bool takes_out_last(const PoolConfig& pool, const std::string& backend) const;
+  bool takes_out_last(const std::string& pool, const std::string& backend) const;
 
   // service_loop.cc: what happens over time.
   void start_loop();
@@ -107,6 +124,8 @@ struct Service::Impl {
   std::unique_ptr<Publisher> publisher;
   Ids ids;
   OperatorState operators;
+  ConfigHistory config_history;
+  std::string config_text, applied_by = "start", applied_note;  // of the configuration in use
   Builder builder;
   NextHopTable next_hops;
   DataplaneWatch watch;
@@ -140,6 +159,9 @@ struct Service::Impl {
   boost::asio::steady_timer publish_timer, keep_host_timer, store_timer;
   std::optional<boost::asio::posix::stream_descriptor> neighbours_fd;
   std::vector<std::unique_ptr<Ticker>> tickers;
+  std::deque<std::pair<ReloadOrder, ReloadDone>> reloads;  // the first one is under way
+  // Reads configurations. The last member: it ends before what it works on.
+  boost::asio::thread_pool reader{1};
 };
 
 }  // namespace portico

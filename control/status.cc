@@ -179,6 +179,44 @@ json checks_json(const BackendHealth& health) {
   return checks;
 }
 
+// Whether a backend that is up falls too often to be used.
+bool is_damped(const BackendHealth& health) {
+  return health.damped_until_monotonic_ns > static_cast<int64_t>(monotonic_ns());
+}
+
+// The state of docs/health.md's table.
+const char* state_of(const BackendHealth& health, Admin admin) {
+  const auto any = [&](CheckState state) {
+    return std::any_of(health.checks.begin(), health.checks.end(),
+                       [&](const CheckStatus& check) { return check.state == state; });
+  };
+  if (admin == Admin::held) return "held";
+  if (admin == Admin::drained) return "draining";
+  switch (health.state) {
+    case HealthState::unknown:
+      return "unknown";
+    case HealthState::down:
+      return any(CheckState::recovering) && !any(CheckState::down) ? "recovering" : "down";
+    case HealthState::up:
+      break;
+  }
+  if (is_damped(health)) return "damped";
+  return any(CheckState::failing) ? "failing" : "up";
+}
+
+// What operators and time make of the configured weight.
+void add_weight(const StatusView& view, const PoolConfig& pool, const BackendConfig& backend, json& out) {
+  const WeightEntry* entry = view.operators.find_weight(pool.name, backend.name);
+  const WeightEntry by = entry ? *entry : WeightEntry{};
+  out["weight"] = weight_of(view.operators, pool.name, backend);
+  out["weight_configured"] = backend.weight;
+  out["weight_set"] = entry != nullptr;
+  out["weight_since_ms"] = by.since_ms;
+  out["weight_who"] = by.who;
+  out["weight_why"] = by.why;
+  out["ramp"] = view.builder.ramp(view.ids.pool(pool.name), view.ids.backend(pool.name, backend));
+}
+
 json backend_json(const StatusView& view, const PoolConfig& pool, const BackendConfig& backend) {
   const uint16_t id = view.ids.backend(pool.name, backend);
   const auto health = view.health.status(pool.name, backend.name).value_or(BackendHealth{});
@@ -189,23 +227,28 @@ json backend_json(const StatusView& view, const PoolConfig& pool, const BackendC
   json addresses = json::array();
   for (const auto& address : {backend.v4, backend.v6})
     if (address) addresses.push_back(to_string(*address));
-  return {{"name", backend.name},
-          {"addresses", addresses},
-          {"weight", backend.weight},
-          {"health", std::string(to_string(health.state))},
-          {"since_ms", health.since_realtime_ns / 1'000'000},
-          {"reason", health.reason},
-          {"admin", to_string(admin.state)},
-          {"admin_since_ms", admin.since_ms},
-          {"admin_who", admin.who},
-          {"admin_why", admin.why},
-          {"share", view.builder.share(view.ids.pool(pool.name), id)},
-          {"flows", feedback.flows},
-          {"new_per_second", rounded(rates.new_flows.per_second())},
-          {"bits_per_second", bits(rates.bytes_in, rates.bytes_out)},
-          {"checks_passed", health.checks_passed},
-          {"checks_total", health.checks_total},
-          {"checks", checks_json(health)}};
+  json out = {{"name", backend.name},
+              {"addresses", addresses},
+              {"state", state_of(health, admin.state)},
+              {"flap_penalty", rounded(health.flap_penalty)},
+              {"damped", is_damped(health)},
+              {"health", std::string(to_string(health.state))},
+              {"since_ms", health.since_realtime_ns / 1'000'000},
+              {"reason", health.reason},
+              {"admin", to_string(admin.state)},
+              {"admin_since_ms", admin.since_ms},
+              {"admin_who", admin.who},
+              {"admin_why", admin.why},
+              {"admin_deadline_ms", admin.deadline_ms},
+              {"share", view.builder.share(view.ids.pool(pool.name), id)},
+              {"flows", feedback.flows},
+              {"new_per_second", rounded(rates.new_flows.per_second())},
+              {"bits_per_second", bits(rates.bytes_in, rates.bytes_out)},
+              {"checks_passed", health.checks_passed},
+              {"checks_total", health.checks_total},
+              {"checks", checks_json(health)}};
+  add_weight(view, pool, backend, out);
+  return out;
 }
 
 json pool_json(const StatusView& view, const PoolConfig& pool, const PoolCondition& condition) {
@@ -252,9 +295,10 @@ PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool) {
     const bool up = health && health->healthy;
     condition.up += up ? 1 : 0;
     if (health) add_certificate_warnings(backend.name, *health, certificates);
-    if (backend.weight == 0) continue;
+    if (weight_of(view.operators, pool.name, backend) == 0) continue;
     ++expected;
-    taking += up && view.operators.state(pool.name, backend.name) == Admin::active ? 1 : 0;
+    taking +=
+        up && !is_damped(*health) && view.operators.state(pool.name, backend.name) == Admin::active ? 1 : 0;
   }
   if (taking < expected || !certificates.empty()) condition.level = StatusLevel::degraded;
   const PoolDecision* decision = view.builder.decision(view.ids.pool(pool.name));
@@ -297,6 +341,19 @@ std::string status_json(const StatusView& view) {
        {"services", services},
        {"pools", pools},
        {"warnings", warnings}});
+}
+
+std::optional<std::string> backend_status_json(const StatusView& view, const std::string& pool,
+                                               const std::string& backend) {
+  for (const auto& p : view.config.pools)
+    for (const auto& b : p.backends) {
+      if (p.name != pool || b.name != backend) continue;
+      json out = backend_json(view, p, b);
+      out["pool"] = pool;
+      out["now_ms"] = realtime_ns() / 1'000'000;
+      return dump(out);
+    }
+  return std::nullopt;
 }
 
 std::string drops_json(const StatusView& view) {

@@ -39,6 +39,9 @@ const char* to_string(StatusLevel level);
 
 // JSON of GET /v1/status.
 std::string status_json(const StatusView& view);
+// JSON of GET /v1/backends/POOL/BACKEND: the backend as in the status, and its pool; nullopt: there is none.
+std::optional<std::string> backend_status_json(const StatusView& view, const std::string& pool,
+                                               const std::string& backend);
 // JSON of GET /v1/drops.
 std::string drops_json(const StatusView& view);
 

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "contract/run_dir.h"
+#include "control/api/configurations.h"
 #include "control/api/explain.h"
 #include "control/api/metrics.h"
 #include "control/api/upgrade.h"
@@ -25,6 +26,8 @@ using nlohmann::json;
 
 constexpr const char* kUpgradePath = "/v1/dataplane/upgrade";
 constexpr size_t kMaxWhy = 256;  // bytes of an operator's reason
+constexpr uint64_t kLongestDeadlineMs = uint64_t{30} * 24 * 3600 * 1000;
+constexpr uint64_t kMaxWeight = 1000;
 
 ApiResponse json_response(unsigned status, const json& body) {
   return {status, "application/json", body.dump(2, ' ', false, json::error_handler_t::replace) + "\n"};
@@ -55,7 +58,7 @@ std::string who_asks(const ApiRequest& request) {
 bool is_get(const std::string& path) {
   return path == "/v1/status" || path == "/v1/drops" || path == "/v1/config/effective" ||
          path == "/v1/explain" || path == "/v1/events" || path == "/v1/history" || path == "/v1/stream" ||
-         path == "/metrics";
+         path == "/metrics" || path == "/v1/configs" || path.starts_with("/v1/configs/");
 }
 
 // The `after` of a question for events: 0 if it is not there, nothing if it is no id.
@@ -65,7 +68,12 @@ std::optional<uint64_t> parse_after(const std::string& query) {
   return text.empty() ? 0 : std::stoull(text);
 }
 
-// "/v1/backends/POOL/BACKEND/ACTION" in its parts.
+bool is_post(const std::string& path) {
+  return path == "/v1/reload" || path == "/v1/rollback" || path == kFilePath || path == "/v1/what-if" ||
+         path == kUpgradePath;
+}
+
+// "/v1/backends/POOL/BACKEND/ACTION" in its parts; without ACTION, that is empty.
 struct BackendPath {
   std::string pool, backend, action;
 };
@@ -74,7 +82,9 @@ std::optional<BackendPath> parse_backend_path(const std::string& path) {
   if (!path.starts_with(kPrefix)) return std::nullopt;
   const std::string rest = path.substr(kPrefix.size());
   const size_t first = rest.find('/'), last = rest.rfind('/');
-  if (first == std::string::npos || last == first || rest.find('/', first + 1) != last) return std::nullopt;
+  if (first == std::string::npos) return std::nullopt;
+  if (last == first) return BackendPath{rest.substr(0, first), rest.substr(first + 1), ""};
+  if (rest.find('/', first + 1) != last) return std::nullopt;
   return BackendPath{rest.substr(0, first), rest.substr(first + 1, last - first - 1), rest.substr(last + 1)};
 }
 
@@ -89,6 +99,8 @@ std::optional<Admin> admin_of(const std::string& action) {
 struct CommandBody {
   std::string why;
   bool force = false;
+  std::optional<uint64_t> deadline_ms;  // from now
+  std::optional<uint32_t> weight;       // absent: the configuration's
 };
 std::optional<CommandBody> parse_command_body(const std::string& text) {
   CommandBody body;
@@ -100,17 +112,17 @@ std::optional<CommandBody> parse_command_body(const std::string& text) {
       body.why = value.get<std::string>();
     else if (key == "force" && value.is_boolean())
       body.force = value.get<bool>();
+    else if (key == "deadline_ms" && value.is_number_unsigned() &&
+             value.get<uint64_t>() <= kLongestDeadlineMs)
+      body.deadline_ms = value.get<uint64_t>();
+    else if (key == "weight" && value.is_number_unsigned() && value.get<uint64_t>() <= kMaxWeight)
+      body.weight = value.get<uint32_t>();
+    else if (key == "weight" && value.is_null())
+      body.weight.reset();
     else
       return std::nullopt;
   }
   return body;
-}
-
-json messages_json(const ConfigResult& result) {
-  json messages = json::array();
-  for (const auto& m : result.messages)
-    messages.push_back({{"is_error", m.is_error}, {"line", m.line}, {"column", m.column}, {"text", m.text}});
-  return messages;
 }
 
 uint64_t flows_of(const StatusView& view, const std::string& pool, const std::string& backend) {
@@ -118,6 +130,13 @@ uint64_t flows_of(const StatusView& view, const std::string& pool, const std::st
     for (const auto& b : p.backends)
       if (p.name == pool && b.name == backend)
         return view.watch.settled().backends[view.ids.backend(pool, b)].flows;
+  return 0;
+}
+
+uint32_t weight_now(const StatusView& view, const std::string& pool, const std::string& backend) {
+  for (const auto& p : view.config.pools)
+    for (const auto& b : p.backends)
+      if (p.name == pool && b.name == backend) return weight_of(view.operators, pool, b);
   return 0;
 }
 
@@ -140,9 +159,9 @@ ApiResponse api_error(unsigned status, const std::string& error, const std::stri
 }
 
 void Api::handle(const ApiRequest& request, const ApiRespond& respond) {
-  const bool get_path = is_get(request.path);
-  const bool post_path = request.path == "/v1/reload" || request.path == kUpgradePath ||
-                         parse_backend_path(request.path).has_value();
+  const auto backend = parse_backend_path(request.path);
+  const bool get_path = is_get(request.path) || (backend && backend->action.empty());
+  const bool post_path = is_post(request.path) || (backend && !backend->action.empty());
   if (!get_path && !post_path)
     return respond(api_error(404, "there is no endpoint " + request.path, "see docs/api.md"));
   if (request.method != (get_path ? "GET" : "POST"))
@@ -154,7 +173,11 @@ void Api::handle(const ApiRequest& request, const ApiRespond& respond) {
     return respond(
         api_error(403, "not allowed", "run it as root, or as the user or group of portico-control"));
   if (request.path == kUpgradePath) return answer_upgrade(io_, service_.run_dir(), respond);
-  respond(post(request));
+  if (request.path == "/v1/reload" || request.path == "/v1/rollback")
+    return answer_reload(service_, request, who_asks(request), respond);
+  if (request.path == kFilePath || request.path == "/v1/what-if")
+    return answer_plan(service_, request, respond);
+  respond(post_backend(request));
 }
 
 void Api::handle_metrics(const ApiRequest& request, const ApiRespond& respond) {
@@ -168,6 +191,13 @@ ApiResponse Api::get(const ApiRequest& request) {
   if (request.path == "/v1/status") return {200, "application/json", status_json(service_.view())};
   if (request.path == "/v1/drops") return {200, "application/json", drops_json(service_.view())};
   if (request.path == "/v1/config/effective") return {200, "text/yaml", service_.effective()};
+  if (request.path.starts_with("/v1/configs")) return answer_history(service_, request.path);
+  if (const auto backend = parse_backend_path(request.path)) {
+    const auto text = backend_status_json(service_.view(), backend->pool, backend->backend);
+    if (text) return {200, "application/json", *text};
+    return api_error(404, "there is no backend `" + backend->backend + "` in pool `" + backend->pool + "`",
+                     "`portico status` lists the backends");
+  }
   return {200, kMetricsContentType, metrics_text(service_.view())};
 }
 
@@ -181,31 +211,12 @@ ApiResponse Api::stream(const ApiRequest& request) {
   return response;
 }
 
-ApiResponse Api::post(const ApiRequest& request) {
-  return request.path == "/v1/reload" ? reload(request) : post_backend(request);
-}
-
-ApiResponse Api::reload(const ApiRequest& request) {
-  const ReloadResult result = service_.reload(who_asks(request));
-  const StatusView view = service_.view();
-  json body = {{"path", view.config_path}, {"messages", messages_json(result.read)}};
-  if (result.read.config) {
-    body["config_version"] = view.config_version;
-    if (!result.waits_for.empty()) body["waits_for"] = result.waits_for;
-    return json_response(200, body);
-  }
-  const bool is_bad_file = result.failure.empty();
-  body["error"] = is_bad_file ? "the configuration has errors; nothing was changed"
-                              : "the configuration is good, but was not applied: " + result.failure;
-  body["remedy"] = is_bad_file ? "mend the file and reload again"
-                               : "the one before stays in use; remove the cause and reload again";
-  return json_response(is_bad_file ? 422 : 409, body);
-}
-
 ApiResponse Api::post_backend(const ApiRequest& request) {
   const auto path = parse_backend_path(request.path);
   const auto admin = admin_of(path->action);
-  if (!admin) return api_error(404, "there is no action " + path->action, "drain, hold or resume");
+  const bool is_weight = path->action == "weight";
+  if (!admin && !is_weight)
+    return api_error(404, "there is no action " + path->action, "drain, hold, resume or weight");
   const auto body = parse_command_body(request.body);
   if (!body)
     return api_error(400, "the body is malformed", R"(send nothing, or {"why": "text", "force": false})");
@@ -213,18 +224,28 @@ ApiResponse Api::post_backend(const ApiRequest& request) {
   if (body->why.size() > kMaxWhy || !is_printable(body->why))
     return api_error(400, "`why` is too long, or has control characters or others that do not show",
                      "write one line of at most 256 bytes");
-  const CommandResult result =
-      service_.set_admin(path->pool == "-" ? "" : path->pool, path->backend,
-                         {.state = *admin,
-                          .who = who_asks(request),
-                          .since_ms = static_cast<int64_t>(realtime_ns() / 1'000'000),
-                          .why = body->why},
-                         body->force);
+  const std::string pool = path->pool == "-" ? "" : path->pool, who = who_asks(request);
+  const auto now_ms = static_cast<int64_t>(realtime_ns() / 1'000'000);
+  CommandResult result;
+  if (is_weight) {
+    std::optional<WeightEntry> entry;
+    if (body->weight) entry = {.weight = *body->weight, .who = who, .since_ms = now_ms, .why = body->why};
+    result = service_.set_weight(pool, path->backend, std::move(entry), body->force);
+  } else {
+    AdminEntry entry{.state = *admin, .who = who, .since_ms = now_ms, .why = body->why};
+    if (body->deadline_ms) entry.deadline_ms = now_ms + static_cast<int64_t>(*body->deadline_ms);
+    result = service_.set_admin(pool, path->backend, std::move(entry), body->force);
+  }
   if (result.kind != CommandResult::Kind::done) return command_error(result);
+  const StatusView view = service_.view();
   json answer = {{"pool", result.pool},
                  {"backend", path->backend},
-                 {"admin", to_string(*admin)},
-                 {"flows", flows_of(service_.view(), result.pool, path->backend)}};
+                 {"admin", to_string(view.operators.state(result.pool, path->backend))},
+                 {"flows", flows_of(view, result.pool, path->backend)}};
+  if (is_weight) {
+    answer["weight"] = weight_now(view, result.pool, path->backend);
+    answer["weight_set"] = view.operators.find_weight(result.pool, path->backend) != nullptr;
+  }
   if (!result.waits_for.empty()) answer["waits_for"] = result.waits_for;
   return json_response(200, answer);
 }

@@ -22,9 +22,7 @@ class Api {
 
  private:
   ApiResponse get(const ApiRequest& request);
-  ApiResponse post(const ApiRequest& request);
   ApiResponse post_backend(const ApiRequest& request);
-  ApiResponse reload(const ApiRequest& request);
   ApiResponse stream(const ApiRequest& request);
 
   boost::asio::io_context& io_;

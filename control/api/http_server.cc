@@ -13,6 +13,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+#include <limits>
 #include <set>
 #include <stdexcept>
 
@@ -105,11 +106,11 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
     begin(Connection::Phase::reading);
     parser_.emplace();
     parser_->header_limit(kMaxApiHeaderBytes);
-    parser_->body_limit(kMaxApiBodyBytes);
+    parser_->body_limit(std::numeric_limits<uint64_t>::max());  // on_header knows better
     stream_.expires_after(std::chrono::seconds(kApiTimeoutSeconds));
-    http::async_read(
+    http::async_read_header(
         stream_, buffer_, *parser_,
-        [self = this->shared_from_this()](beast::error_code error, size_t) { self->on_read(error); });
+        [self = this->shared_from_this()](beast::error_code error, size_t) { self->on_header(error); });
   }
 
  private:
@@ -118,11 +119,24 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
     connection_.turn = ++shared_->turns;
   }
 
+  // A configuration is larger than other bodies may be.
+  void on_header(beast::error_code error) {
+    if (error) return on_read(error);
+    const auto target = parser_->get().target();
+    const bool is_file = peer_ && std::string_view(target.data(), target.size()) == kFilePath;
+    const uint64_t limit = is_file ? kMaxApiFileBytes : kMaxApiBodyBytes;
+    if (parser_->content_length().value_or(0) > limit) return on_read(http::error::body_limit);
+    parser_->body_limit(limit);
+    http::async_read(
+        stream_, buffer_, *parser_,
+        [self = this->shared_from_this()](beast::error_code failed, size_t) { self->on_read(failed); });
+  }
+
   void on_read(beast::error_code error) {
     if (error == http::error::header_limit)
       return send(refusal(431, "the headers are too large", "at most 8 KiB"), false);
     if (error == http::error::body_limit)
-      return send(refusal(413, "the body is too large", "at most 64 KiB"), false);
+      return send(refusal(413, "the body is too large", "at most 64 KiB, 16 MiB of a configuration"), false);
     if (error && error.category() == http::make_error_code(http::error::bad_method).category() &&
         error != http::error::end_of_stream && error != http::error::partial_message)
       return send(refusal(400, "this is not HTTP", "speak HTTP/1.1"), false);

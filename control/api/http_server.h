@@ -23,6 +23,8 @@ namespace portico {
 inline constexpr uint32_t kMaxApiConnections = 64;
 inline constexpr uint32_t kMaxApiHeaderBytes = 8192;
 inline constexpr uint32_t kMaxApiBodyBytes = 65536;
+inline constexpr uint32_t kMaxApiFileBytes = 16u << 20;  // of a body that is a configuration: kFilePath
+inline constexpr std::string_view kFilePath = "/v1/plan";
 inline constexpr uint32_t kApiTimeoutSeconds = 5;  // for a whole request, an answer, or silence between two
 inline constexpr uint32_t kMaxApiStreams = 16;     // of the connections
 inline constexpr uint32_t kStreamPeriodMs = 100;   // between two looks for something to send

@@ -271,6 +271,10 @@ void add_pool(const StatusView& view, const PoolConfig& pool, Writer& out) {
     if (health) add_checks(*health, labels, out);
     out.add("portico_backend_share_ratio", "The backend's part of the pool's look-up table.", kGauge,
             view.builder.share(pool_id, id), labels);
+    out.add("portico_backend_weight", "Weight in force: an operator's, else the configuration's.", kGauge,
+            weight_of(view.operators, pool.name, backend), labels);
+    out.add("portico_backend_flap_penalty", "Falls, each halved with every half-life since.", kGauge,
+            health ? health->flap_penalty : 0, labels);
     out.add("portico_backend_admin_state", "0 active, 1 drained, 2 held.", kGauge,
             static_cast<double>(view.operators.state(pool.name, backend.name)), labels);
     if (id != kNone) out.add_record(kBackendFields, view.watch.settled().backends[id], labels);

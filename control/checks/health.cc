@@ -91,6 +91,8 @@ struct Backend {
   std::vector<std::shared_ptr<Check>> checks;
   bool decided = false;  // all checks had a result once: those without one do not count any more
   BackendHealth health;  // as last told; `checks` in it stays empty
+  FlapRule flap_rule;
+  FlapState flaps;  // by CLOCK_REALTIME
 };
 
 // As BackendHealth says.
@@ -166,6 +168,8 @@ bool refresh(Backend& backend) {
   } else {
     now.since_realtime_ns = realtime_ns();
     now.since_monotonic_ns = monotonic_ns();
+    if (told.state == HealthState::up && now.state == HealthState::down)
+      backend.flaps = after_fall(backend.flaps, backend.flap_rule, now.since_realtime_ns);
   }
   told = std::move(now);
   return changed;
@@ -285,8 +289,10 @@ Backend HealthMonitor::Impl::make_backend(const Config& config, const PoolConfig
   Backend backend;
   backend.v4 = wanted.v4;
   backend.v6 = wanted.v6;
+  backend.flap_rule = {pool.flap_limit, std::chrono::nanoseconds(pool.flap_half_life).count()};
   const bool same_machine = old != nullptr && old->v4 == wanted.v4 && old->v6 == wanted.v6;
   if (same_machine) {
+    backend.flaps = old->flaps;
     backend.decided = old->decided;
     backend.health = old->health;
   }
@@ -356,6 +362,10 @@ std::optional<BackendHealth> HealthMonitor::status(std::string_view pool, std::s
   // Counts and times move on without a change that is told of.
   health.checks_passed = summarize(*found).checks_passed;
   health.hearing = hearing_of(*found);
+  const int64_t now = realtime_ns();
+  health.flap_penalty = penalty_at(found->flaps, found->flap_rule, now);
+  if (found->flaps.damped_until_ns > now && found->flap_rule.limit != 0)
+    health.damped_until_monotonic_ns = monotonic_ns() + found->flaps.damped_until_ns - now;
   return health;
 }
 
@@ -363,7 +373,8 @@ HealthSnapshot HealthMonitor::export_state() const {
   HealthSnapshot snapshot;
   for (const auto& [pool, backends] : impl_->pools)
     for (const auto& [name, backend] : backends) {
-      snapshot.backends.push_back({pool, name, backend.health.state, backend.health.since_realtime_ns});
+      snapshot.backends.push_back(
+          {pool, name, backend.health.state, backend.health.since_realtime_ns, backend.flaps});
       for (const auto& check : backend.checks)
         snapshot.checks.push_back({pool, name, check->config.name, check->target, check->progress,
                                    check->last_outcome, check->failure_reason});
@@ -388,6 +399,7 @@ void HealthMonitor::import_state(const HealthSnapshot& snapshot) {
     Backend* const backend = impl_->find(saved.pool, saved.backend);
     if (backend == nullptr) continue;
     refresh(*backend);
+    backend->flaps = saved.flaps;
     if (backend->health.state != saved.state) continue;
     const int64_t age_ns = std::max<int64_t>(0, realtime_ns() - saved.since_realtime_ns);
     backend->health.since_realtime_ns = realtime_ns() - age_ns;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "control/checks/check_state.h"
+#include "control/checks/flap_damping.h"
 #include "control/config.h"
 
 namespace boost::asio {
@@ -62,6 +63,8 @@ struct BackendHealth {
   // checks that do not pass, if nothing but silence speaks against them, else 0; and a row of answers
   // from its own addresses.
   Hearing hearing;
+  double flap_penalty = 0;  // flap_damping.h; now
+  int64_t damped_until_monotonic_ns = 0;
   std::vector<CheckStatus> checks;  // in the order of configuration, IPv4 before IPv6
 };
 
@@ -78,6 +81,7 @@ struct HealthSnapshot {
     std::string pool, backend;
     HealthState state = HealthState::unknown;
     int64_t since_realtime_ns = 0;
+    FlapState flaps;  // by CLOCK_REALTIME
   };
   std::vector<Check> checks;
   std::vector<Backend> backends;

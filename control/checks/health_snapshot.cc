@@ -44,6 +44,9 @@ HealthSnapshot::Backend parse_backend(const json& object) {
   object.at("backend").get_to(backend.backend);
   backend.state = enumerator(object, "state", HealthState::down);
   object.at("since_realtime_ns").get_to(backend.since_realtime_ns);
+  backend.flaps.penalty = object.value("penalty", 0.0);
+  backend.flaps.at_ns = object.value("fell_realtime_ns", int64_t{0});
+  backend.flaps.damped_until_ns = object.value("damped_until_realtime_ns", int64_t{0});
   return backend;
 }
 
@@ -66,9 +69,12 @@ void append(std::string& out, const HealthSnapshot::Check& check) {
 }
 
 void append(std::string& out, const HealthSnapshot::Backend& backend) {
-  fmt::format_to(std::back_inserter(out), R"({{"pool":{},"backend":{},"state":{},"since_realtime_ns":{}}},)",
+  fmt::format_to(std::back_inserter(out),
+                 R"({{"pool":{},"backend":{},"state":{},"since_realtime_ns":{},"penalty":{:.6f},)"
+                 R"("fell_realtime_ns":{},"damped_until_realtime_ns":{}}},)",
                  quoted(backend.pool), quoted(backend.backend), static_cast<unsigned>(backend.state),
-                 backend.since_realtime_ns);
+                 backend.since_realtime_ns, backend.flaps.penalty, backend.flaps.at_ns,
+                 backend.flaps.damped_until_ns);
 }
 
 }  // namespace

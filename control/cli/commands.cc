@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "contract/layout.h"
+#include "control/cli/answer.h"
 #include "control/cli/client.h"
 #include "control/cli/offline.h"
 #include "control/cli/views.h"
@@ -25,62 +26,12 @@ using nlohmann::json;
 // A start with many huge pages to clear takes seconds.
 constexpr auto kUpgradePatience = std::chrono::seconds(30);
 
-// In ASCII: terminals show JSON, too, and texts of others stand in it.
-std::string dump(const json& value) {
-  return value.dump(2, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace) + "\n";
-}
-
 json messages_json(const ConfigResult& result) {
   json list = json::array();
   for (const ConfigMessage& m : result.messages) {
     list.push_back({{"is_error", m.is_error}, {"line", m.line}, {"column", m.column}, {"text", m.text}});
   }
   return list;
-}
-
-// The messages of an answer of control, as a local check prints them.
-std::string messages_text(const json& answer) {
-  ConfigResult result;
-  for (const json& m : answer.value("messages", json::array())) {
-    result.messages.push_back(
-        {m.value("is_error", true), m.value("line", 0), m.value("column", 0), m.value("text", "")});
-  }
-  return format_messages(result, answer.value("path", "configuration"));
-}
-
-// What a command prints for a person, and its exit status.
-struct Shown {
-  std::string text;
-  int exit = kExitWell;
-};
-
-// Shows a good answer by `show(answer)`, as JSON if that is asked for, and explains any other.
-template <typename Show>
-int with_answer(const Context& context, const ApiReply& reply, Show show) {
-  if (!reply.reached()) return fail(context, kExitNoControl, reply.problem, reply.remedy);
-  const json answer = json::parse(reply.body, nullptr, false);
-  if (!answer.is_object()) {
-    return fail(context, kExitFailed,
-                fmt::format("control answered {} with something else than JSON", reply.status),
-                "is another program at this socket, or control of another version?");
-  }
-  try {
-    if (reply.ok()) {
-      const Shown shown = show(answer);
-      context.out << (context.json ? dump(answer) : shown.text);
-      return shown.exit;
-    }
-    if (context.json) {
-      context.out << dump(answer);
-      return kExitFailed;
-    }
-    context.err << messages_text(answer);
-    return fail(context, kExitFailed, answer.value("error", fmt::format("control answered {}", reply.status)),
-                answer.value("remedy", ""));
-  } catch (const json::exception& e) {
-    return fail(context, kExitFailed, fmt::format("control's answer is not understood: {}", e.what()),
-                "install the same version of portico and portico-control");
-  }
 }
 
 int exit_of_level(const std::string& level) {
@@ -128,20 +79,6 @@ int show_status(const Context& context) {
 int show_drops(const Context& context, bool all) {
   return with_answer(context, ApiClient(context.run_dir).get("/v1/drops"),
                      [&](const json& drops) { return Shown{drops_text(drops, all, context.style)}; });
-}
-
-// Of a change that no table has yet.
-std::string waits_text(const json& answer) {
-  const std::string waits_for = answer.value("waits_for", "");
-  return waits_for.empty() ? "" : "! not in force yet: " + waits_for + "\n";
-}
-
-int reload(const Context& context) {
-  return with_answer(context, ApiClient(context.run_dir).post("/v1/reload", ""), [](const json& answer) {
-    return Shown{messages_text(answer) +
-                 fmt::format("configuration {} is in use\n", answer.value("config_version", 0)) +
-                 waits_text(answer)};
-  });
 }
 
 int check_config(const Context& context, const std::string& path, bool elsewhere) {
@@ -196,32 +133,6 @@ int explain(const Context& context, const std::string& client, const std::string
   }
   return with_answer(context, ApiClient(context.run_dir).get(target),
                      [&](const json& answer) { return Shown{explain_text(answer, context.style)}; });
-}
-
-int change_backend(const Context& context, const std::string& verb, const std::string& backend,
-                   const std::string& why, bool force) {
-  const size_t slash = backend.find('/');
-  const std::string pool = slash == std::string::npos ? "-" : backend.substr(0, slash);
-  const std::string name = slash == std::string::npos ? backend : backend.substr(slash + 1);
-  std::string problem;
-  if ((pool != "-" && !is_good_name(pool, problem)) || !is_good_name(name, problem)) {
-    return fail(context, kExitUsage, problem, "write BACKEND or POOL/BACKEND");
-  }
-  const std::string body =
-      json{{"why", why}, {"force", force}}.dump(-1, ' ', false, json::error_handler_t::replace);
-  const ApiReply reply =
-      ApiClient(context.run_dir).post(fmt::format("/v1/backends/{}/{}/{}", pool, name, verb), body);
-  return with_answer(context, reply, [&](const json& answer) {
-    const std::string admin = answer.value("admin", "");
-    const std::string left =
-        fmt::format("; it has {} connections", format_count(answer.value("flows", uint64_t{0})));
-    const std::string words = admin == "active"    ? "is active again"
-                              : admin == "drained" ? "is drained: new connections go elsewhere" + left
-                                                   : "is held: nothing new goes there" + left;
-    return Shown{
-        fmt::format("{} of pool {} {}\n", answer.value("backend", name), answer.value("pool", pool), words) +
-        waits_text(answer)};
-  });
 }
 
 int upgrade_dataplane(const Context& context) {

@@ -2,8 +2,11 @@
 // What `portico` does for each of its commands. docs/cli.md is the reference.
 #pragma once
 
+#include <cstdint>
 #include <iosfwd>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "control/cli/format.h"
 
@@ -15,6 +18,7 @@ enum Exit : int {
   kExitDegraded = 1,   // status: served, but something is out
   kExitUnserved = 2,   // status: a service is not served
   kExitNoControl = 3,  // control cannot be asked
+  kExitDeadline = 3,   // drain --wait: connections were left at the deadline
   kExitFailed = 4,     // refused, failed, or the configuration has errors
   kExitUsage = 64,
 };
@@ -35,7 +39,18 @@ int show_status(const Context& context);
 int show_drops(const Context& context, bool all);
 // `follow`: also those that come, until it is ended.
 int show_events(const Context& context, bool follow);
-int reload(const Context& context);
+// `most_broken`: refuse if more live connections break; nullopt: whatever breaks.
+int reload(const Context& context, std::optional<uint64_t> most_broken);
+// Uses a kept configuration again, and writes it to the configuration file.
+int rollback(const Context& context, uint64_t version, std::optional<uint64_t> most_broken);
+int show_history(const Context& context);
+// What changed from a kept configuration to the one in use; nullopt: from the one before.
+int show_diff(const Context& context, std::optional<uint64_t> version);
+// What the configuration of a file would change.
+int plan(const Context& context, const std::string& path);
+// What it would be without backends, and with others' weights: NAME=WEIGHT.
+int what_if(const Context& context, const std::vector<std::string>& remove,
+            const std::vector<std::string>& weights);
 // `elsewhere`: the file is for another host.
 int check_config(const Context& context, const std::string& path, bool elsewhere);
 // `path` empty: the configuration that control uses.
@@ -43,9 +58,18 @@ int show_effective(const Context& context, const std::string& path);
 // `client`: ADDRESS or ADDRESS:PORT. `listen` may be empty.
 int explain(const Context& context, const std::string& client, const std::string& service,
             const std::string& listen);
-// `verb`: drain, hold or resume. `backend`: NAME or POOL/NAME.
-int change_backend(const Context& context, const std::string& verb, const std::string& backend,
-                   const std::string& why, bool force);
+// What an operator asks of a backend.
+struct BackendOrder {
+  std::string backend;  // NAME or POOL/NAME
+  std::string why;
+  bool force = false;
+  std::string deadline;  // a duration; empty: none
+  bool wait = false;     // until its connections are gone, or the deadline
+};
+// `verb`: drain, hold or resume.
+int change_backend(const Context& context, const std::string& verb, const BackendOrder& order);
+// `weight`: a number, or "default".
+int change_weight(const Context& context, const BackendOrder& order, const std::string& weight);
 // Which CPU and NIC queues each worker gets by the present table, and why.
 int show_topology(const Context& context);
 // Makes the dataplane give way to the program that now has its name, and waits until that forwards.

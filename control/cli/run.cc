@@ -23,8 +23,11 @@ constexpr char kExitStatuses[] =
 // What the command line says.
 struct Arguments {
   std::string run_dir = "/run/portico";
-  bool json = false, all = false, elsewhere = false, effective = false, force = false, follow = false;
-  std::string file, client, service, listen, backend, why;
+  bool json = false, all = false, elsewhere = false, effective = false, follow = false;
+  std::string file, client, service, listen, weight;
+  BackendOrder order;
+  std::optional<uint64_t> version, most_broken;
+  std::vector<std::string> remove, weights;
 };
 
 using Action = std::function<int(const Context&)>;
@@ -58,8 +61,17 @@ void add_views(CLI::App& app, Action& chosen, Arguments& args) {
 }
 
 void add_configuration(CLI::App& app, Action& chosen, Arguments& args) {
-  add(app, chosen, "reload",
-      "Apply the changed configuration file as a difference; with any error, nothing changes", reload);
+  CLI::App* reloading =
+      add(app, chosen, "reload",
+          "Apply the changed configuration file as a difference; with any error, nothing changes",
+          [&](const Context& context) { return reload(context, args.most_broken); });
+  constexpr const char* kMaxBroken = "Refuse if more live connections than this would break";
+  reloading->add_option("--max-broken", args.most_broken, kMaxBroken);
+  CLI::App* back =
+      add(app, chosen, "rollback", "Use a kept configuration again, and write it to the file",
+          [&](const Context& context) { return rollback(context, *args.version, args.most_broken); });
+  back->add_option("VERSION", args.version, "Its number in `portico history`")->required();
+  back->add_option("--max-broken", args.most_broken, kMaxBroken);
   CLI::App* check =
       add(app, chosen, "check-config", "List all mistakes of a configuration file, without using it",
           [&](const Context& context) { return check_config(context, args.file, args.elsewhere); });
@@ -75,6 +87,29 @@ void add_configuration(CLI::App& app, Action& chosen, Arguments& args) {
   config->add_option("FILE", args.file, "A file; without one, what control uses now");
 }
 
+// What all commands about a backend take.
+void add_order(CLI::App& command, BackendOrder& order) {
+  command.add_option("BACKEND", order.backend, "The backend's name, or POOL/NAME")->required();
+  command.add_option("--reason,--why", order.why, "A word for whoever looks at the status");
+  command.add_flag("--force", order.force, "Even if it is the last usable backend of its pool");
+}
+
+// What configurations were, and what another one would change.
+void add_plans(CLI::App& app, Action& chosen, Arguments& args) {
+  add(app, chosen, "history", "The configurations that were applied: when, by whom", show_history);
+  CLI::App* diff = add(app, chosen, "diff", "What changed from a kept configuration to the one in use",
+                       [&](const Context& context) { return show_diff(context, args.version); });
+  diff->add_option("VERSION", args.version, "Its number in `portico history`; without: the one before");
+  CLI::App* planned =
+      add(app, chosen, "plan", "What a configuration file would change: shares, live connections",
+          [&](const Context& context) { return plan(context, args.file); });
+  planned->add_option("FILE", args.file, "The configuration file")->required();
+  CLI::App* what = add(app, chosen, "what-if", "What removed backends or other weights would change",
+                       [&](const Context& context) { return what_if(context, args.remove, args.weights); });
+  what->add_option("--remove", args.remove, "A backend, or POOL/NAME; may be repeated");
+  what->add_option("--weight", args.weights, "BACKEND=WEIGHT; may be repeated");
+}
+
 void add_backend_commands(CLI::App& app, Action& chosen, Arguments& args) {
   const std::pair<const char*, const char*> commands[] = {
       {"drain", "Send new connections elsewhere; those under way stay. Survives a restart of control"},
@@ -82,12 +117,20 @@ void add_backend_commands(CLI::App& app, Action& chosen, Arguments& args) {
       {"resume", "End drain or hold"}};
   for (const auto& [verb, text] : commands) {
     CLI::App* command = add(app, chosen, verb, text, [&args, verb = verb](const Context& context) {
-      return change_backend(context, verb, args.backend, args.why, args.force);
+      return change_backend(context, verb, args.order);
     });
-    command->add_option("BACKEND", args.backend, "The backend's name, or POOL/NAME")->required();
-    command->add_option("--why", args.why, "A word for whoever looks at the status");
-    command->add_flag("--force", args.force, "Even if it is the last usable backend of its pool");
+    add_order(*command, args.order);
+    if (std::string_view(verb) == "resume") continue;
+    command->add_option("--deadline", args.order.deadline,
+                        "Reset the connections that are left after this: 10m");
+    command->add_flag("--wait", args.order.wait,
+                      "Wait until it has no connections; exit status 3 at the deadline");
   }
+  CLI::App* weight =
+      add(app, chosen, "weight", "Set a backend's weight. Survives a restart of control",
+          [&](const Context& context) { return change_weight(context, args.order, args.weight); });
+  add_order(*weight, args.order);
+  weight->add_option("WEIGHT", args.weight, "0 to 1000, or `default`: the configuration's")->required();
 }
 
 // Whether JSON was asked for on a command line that could not be read to its end.
@@ -130,6 +173,7 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
   app.set_version_flag("--version", PORTICO_VERSION, "Print the version, as the command `version` does");
   add_views(app, chosen, args);
   add_configuration(app, chosen, args);
+  add_plans(app, chosen, args);
   add_backend_commands(app, chosen, args);
   add(app, chosen, "topology", "Which CPU and NIC queues each worker gets on this machine, and why",
       show_topology);

@@ -157,6 +157,30 @@ std::string admin_words(const json& status, const json& backend) {
   return words;
 }
 
+// One fall alone is told by its reason.
+constexpr double kShownPenalty = 1.5;
+
+// What is not as configured, or passing, about a backend's weight; how restless it is.
+std::string weight_words(const json& status, const json& backend) {
+  std::string words;
+  if (backend.value("weight_set", false)) {
+    words +=
+        fmt::format("   weight {} for {}", whole(backend, "weight"), whole(backend, "weight_configured"));
+    if (const std::string who = text(backend, "weight_who"); !who.empty()) words += " by " + who;
+    words += " " + format_age(age_ms(status, backend, "weight_since_ms")) + " ago";
+    if (const std::string why = text(backend, "weight_why"); !why.empty()) words += ": " + why;
+  } else if (whole(backend, "weight") == 0) {
+    words += "   weight 0";
+  }
+  if (const double ramp = backend.value("ramp", 1.0); ramp < 1)
+    words += "   slow start: " + format_percent(ramp) + " of its weight";
+  if (backend.value("damped", false))
+    words += fmt::format("   damped: falls too often (penalty {:.1f})", real(backend, "flap_penalty"));
+  else if (real(backend, "flap_penalty") >= kShownPenalty)
+    words += fmt::format("   flap penalty {:.1f}", real(backend, "flap_penalty"));
+  return words;
+}
+
 std::string backend_remark(const json& status, const json& backend) {
   const std::string reason = text(backend, "reason");
   std::string remark = reason.empty() ? fmt::format("{}/{} checks", whole(backend, "checks_passed"),
@@ -164,7 +188,11 @@ std::string backend_remark(const json& status, const json& backend) {
                                       : reason;
   const std::string admin = text(backend, "admin");
   if (!admin.empty() && admin != "active") remark += "   " + admin_words(status, backend);
-  if (whole(backend, "weight") == 0) remark += "   weight 0";
+  if (const int64_t deadline = backend.value("admin_deadline_ms", int64_t{0}); deadline > 0) {
+    const int64_t left = deadline - status.value("now_ms", int64_t{0});
+    remark += left > 0 ? "   resets what is left in " + format_age(left) : "   past its deadline";
+  }
+  remark += weight_words(status, backend);
   return remark;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/web/web.h"
 
+#include <string_view>
+
 #include "control/web/site.h"
 
 namespace portico {
@@ -23,12 +25,15 @@ bool is_backend_command(const ApiRequest& request) {
   return request.method == "POST" && request.path.starts_with("/v1/backends/");
 }
 
-// What is for the Unix socket alone: the effective configuration contains the hash key; reloads and upgrades
-// are for who can write the files that they read.
+// What is for the Unix socket alone: configurations contain the hash key; reloads, plans and upgrades are for
+// who can write the files that they read.
 bool is_served(const ApiRequest& request) {
-  return request.path == "/metrics" ||
-         (request.path.starts_with("/v1/") && request.path != "/v1/config/effective" &&
-          request.path != "/v1/reload" && !request.path.starts_with("/v1/dataplane/"));
+  if (request.path == "/metrics") return true;
+  if (!request.path.starts_with("/v1/")) return false;
+  for (const std::string_view local : {"/v1/config/", "/v1/configs", "/v1/reload", "/v1/rollback", "/v1/plan",
+                                       "/v1/what-if", "/v1/dataplane/"})
+    if (request.path.starts_with(local)) return false;
+  return true;
 }
 
 }  // namespace

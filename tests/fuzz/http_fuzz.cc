@@ -22,7 +22,7 @@ void require(bool holds) {
 
 void handle(const ApiRequest& request, const ApiRespond& respond) {
   require(request.peer.has_value());
-  require(request.body.size() <= kMaxApiBodyBytes);
+  require(request.body.size() <= (request.path == kFilePath ? kMaxApiFileBytes : kMaxApiBodyBytes));
   require(request.method.size() + request.path.size() + request.query.size() <= kMaxApiHeaderBytes);
   const auto value = query_value(request.query, "client");
   require(!value || value->size() <= request.query.size());

@@ -110,7 +110,9 @@ class WebTest(ControlCase):
         self.assertEqual(self.backend("portal-1")["admin"], "active")
         self.assertEqual(ask("GET", "/v1/status", {"Authorization": "Bearer " + "x" * 32})[0], 401)
         # Not even with one: these are for who is on the host.
-        for method, path in (("GET", "/v1/config/effective"), ("POST", "/v1/reload"), ("POST", "/v1/dataplane/upgrade")):
+        for method, path in (("GET", "/v1/config/effective"), ("GET", "/v1/configs"), ("GET", "/v1/configs/1"),
+                             ("POST", "/v1/reload"), ("POST", "/v1/rollback"), ("POST", "/v1/plan"),
+                             ("POST", "/v1/what-if"), ("POST", "/v1/dataplane/upgrade")):
             self.assertEqual(ask(method, path, BEARER)[0], 404, path)
         self.assertEqual(ask("POST", drain, BEARER, b'{"why": "upgrade"}')[0], 200)
         now = self.backend("portal-1")

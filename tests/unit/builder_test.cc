@@ -490,5 +490,45 @@ TEST_F(BuilderTest, ARestartedControlGoesOnDoubting) {
   EXPECT_EQ(disposition_at(113), BackendDisposition::reset);
 }
 
+TEST_F(BuilderTest, GivesABackendThatReturnsItsWeightInSteps) {
+  Config config = two_portals();
+  config.pools[0].slow_start = std::chrono::seconds(10);
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  const auto pool = ids_.pool("portals"), first = ids_.backend("portals", config.pools[0].backends[0]);
+  const BackendView good{.healthy = true, .known = true};
+  health_[{"portals", "portal-1"}] = health_[{"portals", "portal-2"}] = good;
+  build(config);
+  EXPECT_NEAR(builder_.share(pool, first), 0.5, 0.001) << "a pool that begins has nobody to stand in";
+  health_[{"portals", "portal-1"}] = {.known = true};
+  build(config);
+  health_[{"portals", "portal-1"}] = good;
+  const uint64_t start_ns = now_ns_, second_ns = 1'000'000'000;
+  for (uint32_t step = 1; step <= 9; ++step) {
+    build(config);
+    EXPECT_NEAR(builder_.share(pool, first), step / (step + 10.0), 0.001);
+    EXPECT_DOUBLE_EQ(builder_.ramp(pool, first), step / 10.0);
+    ASSERT_EQ(builder_.next_change_ns(), start_ns + step * second_ns);
+    now_ns_ = *builder_.next_change_ns();
+  }
+  build(config);
+  EXPECT_NEAR(builder_.share(pool, first), 0.5, 0.001);
+  EXPECT_EQ(builder_.ramp(pool, first), 1);
+  EXPECT_EQ(builder_.next_change_ns(), std::nullopt);
+}
+
+TEST_F(BuilderTest, ComesBackToADampedBackendByItself) {
+  const Config config = two_portals();
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  const auto pool = ids_.pool("portals"), first = ids_.backend("portals", config.pools[0].backends[0]);
+  health_[{"portals", "portal-1"}] = {.healthy = true, .known = true, .damped_until_ns = 500};
+  health_[{"portals", "portal-2"}] = {.healthy = true, .known = true};
+  build(config);
+  EXPECT_EQ(builder_.share(pool, first), 0);
+  ASSERT_EQ(builder_.next_change_ns(), 500u);
+  now_ns_ = 500;
+  build(config);
+  EXPECT_NEAR(builder_.share(pool, first), 0.5, 0.001);
+}
+
 }  // namespace
 }  // namespace portico

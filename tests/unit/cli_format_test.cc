@@ -3,6 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+#include <sstream>
+
+#include "control/cli/text_diff.h"
+
 namespace portico::cli {
 namespace {
 
@@ -70,6 +75,31 @@ TEST(CliFormat, ColoursDoNotCountAsWidth) {
   table.add({{"DOWN", Colour::bad}, {"b"}});
   EXPECT_EQ(table.print(Style(true)), "\033[32mUP\033[0m    a\n\033[1;31mDOWN\033[0m  b\n");
   EXPECT_EQ(Style(false).paint(Colour::bad, "x"), "x");
+}
+
+TEST(TextDiff, ShowsWhatDiffersAndALittleAround) {
+  EXPECT_EQ(text_diff("a\nb\n", "a\nb\n"), "");
+  EXPECT_EQ(text_diff("1\n2\n3\n4\n5\n6\n", "1\n2\n3\nx\n5\n6\n"), "@@ line 2\n 2\n 3\n-4\n+x\n 5\n 6\n");
+  EXPECT_EQ(text_diff("", "a\n"), "@@ line 1\n+a\n");
+  EXPECT_EQ(text_diff("a\n", ""), "@@ line 1\n-a\n");
+}
+
+// Applying the lines with `+` and leaving out those with `-` gives the second text.
+TEST(TextDiff, IsWhatItSays) {
+  std::mt19937 random(1);
+  for (int round = 0; round < 200; ++round) {
+    std::string from, to;
+    for (int i = 0; i < 12; ++i) from += static_cast<char>('a' + random() % 4), from += '\n';
+    for (int i = 0; i < 12; ++i) to += static_cast<char>('a' + random() % 4), to += '\n';
+    size_t added = 0, removed = 0;
+    std::istringstream lines(text_diff(from, to));
+    for (std::string line; std::getline(lines, line);) {
+      added += line.starts_with('+') ? 1 : 0;
+      removed += line.starts_with('-') ? 1 : 0;
+    }
+    EXPECT_EQ(added, removed);
+    EXPECT_EQ(added == 0, from == to);
+  }
 }
 
 }  // namespace

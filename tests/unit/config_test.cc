@@ -84,6 +84,10 @@ pools:
     checks:
       apache: 443
       database: {kind: mysql, port: 3306, interval: 1s, timeout: 500ms, rise: 4}
+      cache: {port: 6379, send: '\x01 "PING\r\n\\', expect: "^[+]PONG", source: [192.0.2.9, "2001:db8::9"]}
+      page: {kind: http, port: 80, method: GET, path: /health, status: "200-299,304", body: "(?i)ok"}
+      app: {kind: https, port: 443, host: "portal.example.com:443", status: [200, 204], ca_file: ca.pem}
+      certificate: {kind: tls, port: 443, verify: off, sni: a.example, certificate_days: 30}
     all_down: reset
     on_backend_down: keep
     min_healthy: 50%
@@ -91,6 +95,9 @@ pools:
     reset_after: 1m30s
     second_chance: false
     earlier_sets: [[portal-1, portal-2], [portal-1]]
+    slow_start: 30s
+    flap_limit: 5
+    flap_half_life: 10m
 )";
 
 Config parse_good(const std::string& text) {

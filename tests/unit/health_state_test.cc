@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/checks/check_state.h"
+#include "control/checks/flap_damping.h"
 
 #include <gtest/gtest.h>
 
@@ -185,6 +186,32 @@ TEST(HealthSnapshotText, RefusesWhatIsNone) {
                            (R"({"format":1,"checks":[],"backends":[{"pool":"p","backend":"b","state":9,)"
                             R"("since_realtime_ns":0}]})")})
     EXPECT_FALSE(parse_health_snapshot(text)) << text;
+}
+
+TEST(FlapDamping, EachFallAddsOneAndTimeHalves) {
+  const FlapRule rule{.limit = 0, .half_life_ns = 1000};
+  FlapState state = after_fall({}, rule, 0);
+  EXPECT_DOUBLE_EQ(penalty_at(state, rule, 0), 1);
+  EXPECT_DOUBLE_EQ(penalty_at(state, rule, 2000), 0.25);
+  state = after_fall(state, rule, 1000);
+  EXPECT_DOUBLE_EQ(state.penalty, 1.5);
+  for (int i = 0; i < 1000; ++i) state = after_fall(state, rule, 1000);
+  EXPECT_DOUBLE_EQ(state.penalty, 100);
+  EXPECT_EQ(state.damped_until_ns, 0) << "nobody asked for it";
+}
+
+TEST(FlapDamping, LastsUntilHalfTheLimitAndNoLongerThanTwoHalfLives) {
+  const FlapRule rule{.limit = 4, .half_life_ns = 1000};
+  FlapState state;
+  for (int i = 0; i < 3; ++i) state = after_fall(state, rule, 0);
+  EXPECT_EQ(state.damped_until_ns, 0);
+  state = after_fall(state, rule, 0);
+  EXPECT_EQ(state.damped_until_ns, 1000);
+  EXPECT_DOUBLE_EQ(penalty_at(state, rule, state.damped_until_ns), 2);
+  for (int i = 0; i < 100; ++i) state = after_fall(state, rule, 500);
+  EXPECT_EQ(state.damped_until_ns, 500 + 2000);
+  const FlapState calm = after_fall({.penalty = 1, .at_ns = 0, .damped_until_ns = 900}, rule, 500);
+  EXPECT_EQ(calm.damped_until_ns, 900) << "a fall does not end it";
 }
 
 }  // namespace

@@ -80,5 +80,22 @@ TEST_F(OperatorStateTest, ReplacesTheFileWhole) {
   EXPECT_FALSE(std::filesystem::exists(path() + ".new"));
 }
 
+TEST_F(OperatorStateTest, WeightsAndDeadlinesSurviveARestart) {
+  OperatorState before(path());
+  ASSERT_EQ(before.set_weight({"p", "b"}, WeightEntry{50, "root (uid 0)", 7, "small"}), std::nullopt);
+  ASSERT_EQ(before.set({"p", "b"}, {Admin::drained, "uid 1", 5, "", 99}), std::nullopt);
+  OperatorState after(path());
+  ASSERT_EQ(after.load(), std::nullopt);
+  ASSERT_NE(after.find_weight("p", "b"), nullptr);
+  EXPECT_EQ(after.find_weight("p", "b")->weight, 50u);
+  EXPECT_EQ(after.find_weight("p", "b")->why, "small");
+  EXPECT_EQ(after.find("p", "b")->deadline_ms, 99);
+  ASSERT_EQ(after.set_weight({"p", "b"}, std::nullopt), std::nullopt);
+  OperatorState last(path());
+  ASSERT_EQ(last.load(), std::nullopt);
+  EXPECT_EQ(last.find_weight("p", "b"), nullptr);
+  EXPECT_EQ(last.state("p", "b"), Admin::drained);
+}
+
 }  // namespace
 }  // namespace portico

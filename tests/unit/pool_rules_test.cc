@@ -309,5 +309,28 @@ TEST_F(KeptLast, KnowWhenTheyLastTookFlows) {
   EXPECT_EQ(last_.left_ns(1), std::nullopt) << "longer ago than the window";
 }
 
+TEST(DecidePool, UsesADampedBackendOnlyWhereNoOtherIsUp) {
+  Candidate restless = up(1);
+  restless.damped = true;
+  EXPECT_EQ(decide_pool({}, {restless, up(2)}, {}).usable, (Ids{2}));
+  const auto alone = decide_pool({}, {restless, down(2)}, {});
+  EXPECT_EQ(alone.state, PoolState::normal);
+  EXPECT_EQ(alone.usable, (Ids{1}));
+}
+
+TEST(DecideFlowsAtDeadline, ADrainsDeadlineResetsWhatIsLeft) {
+  Candidate drained = with(up(1), Admin::drained);
+  drained.reset_at_ns = 200 * kSecond;
+  const PoolDecision others{PoolState::normal, {2}}, last_resort{PoolState::kept_last, {1}};
+  const FlowDecision before = decide_flows({}, drained, others, {80}, 199 * kSecond);
+  EXPECT_EQ(before.disposition, BackendDisposition::forward);
+  EXPECT_EQ(before.next_change_ns, 200 * kSecond);
+  EXPECT_EQ(decide_flows({}, drained, others, {80}, 200 * kSecond).disposition, BackendDisposition::reset);
+  EXPECT_EQ(decide_flows({}, drained, last_resort, {80}, 200 * kSecond).disposition,
+            BackendDisposition::forward);
+  drained.admin = Admin::active;
+  EXPECT_EQ(decide_flows({}, drained, others, {80}, 200 * kSecond).disposition, BackendDisposition::forward);
+}
+
 }  // namespace
 }  // namespace portico
