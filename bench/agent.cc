@@ -3,14 +3,13 @@
 // costs that only passes, on the same frames and in turn with it. One line of JSON per measurement.
 //
 // A test run leaves each frame as the program before has made it, so the frames to be decapsulated are
-// tunnels within tunnels, one for each run; what is passed on goes through all its hops.
+// tunnels within tunnels, one for each run.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <netinet/in.h>
 #include <sched.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <charconv>
@@ -56,26 +55,12 @@ Bytes nested(bool is_v6, bool in_gue) {
   return frame_of(packet);
 }
 
-Bytes passed_on(bool is_v6) {
-  const std::string net = is_v6 ? "2001:db8:1::2" : "198.18.1.2";
-  return frame_of(gue_packet({.from = is_v6 ? kBalancer6 : kBalancer, .to = is_v6 ? kVip6 : kVip},
-                             {.hops = {net + "1", net + "2", net + "3"}}, is_v6 ? kIp6InIp : kIpInIp,
-                             is_v6 ? segment(kClient6, kVip6) : segment(kClient, kVip)));
-}
-
-// A host with the VIPs and a listener, as a portal is.
-int make_host() {
+// A host with the VIPs, as a portal is.
+void make_host() {
   if (unshare(CLONE_NEWNET) != 0) throw std::runtime_error("needs root");
   const std::string commands = "ip link set lo up; ip address add " + kVip + "/32 dev lo; ip address add " +
                                kVip6 + "/128 dev lo nodad";
   if (std::system(commands.c_str()) != 0) throw std::runtime_error("ip fails");
-  const int listener = socket(AF_INET6, SOCK_STREAM, 0);
-  sockaddr_in6 any{};
-  any.sin6_family = AF_INET6;
-  any.sin6_port = htons(443);
-  if (bind(listener, reinterpret_cast<sockaddr*>(&any), sizeof any) != 0 || listen(listener, 8) != 0)
-    throw std::runtime_error("cannot listen");
-  return listener;
 }
 
 AgentObject load_agent() {
@@ -89,21 +74,11 @@ AgentObject load_agent() {
   settings.near_vips[0] = settings.near_locals[0] = agent_key(*Address::parse(kVip));
   settings.near_vips[1] = settings.near_locals[1] = agent_key(*Address::parse(kVip6));
   settings.near_vip_count = settings.near_local_count = 2;
-  settings.second_chance = 1;
   const Address vips[] = {*Address::parse(kVip), *Address::parse(kVip6)};
   std::string failure;
   auto object = AgentObject::load(settings, vips, AgentObject::Ingress::xdp, -1, failure);
   if (!object) throw std::runtime_error(failure);
-  // What goes to a peer comes back, so that it can be passed on again.
-  std::vector<Address> locals(std::begin(vips), std::end(vips));
-  const agent_hop hop{.ifindex = 1};
-  for (const char last : {'1', '2', '3'})
-    for (const char* net : {"198.18.1.2", "2001:db8:1::2"}) {
-      locals.push_back(*Address::parse(std::string(net) + last));
-      const agent_address key = agent_key(locals.back());
-      bpf_map_update_elem(object->map(AGENT_HOPS_MAP), &key, &hop, BPF_ANY);
-    }
-  keep_exactly(object->map(AGENT_LOCALS_MAP), locals);
+  keep_exactly(object->map(AGENT_LOCALS_MAP), vips);
   return std::move(*object);
 }
 
@@ -134,7 +109,7 @@ uint32_t measure(int program, const Case& each) {
 }
 
 void run(unsigned rounds) {
-  const int listener = make_host();
+  make_host();
   const AgentObject agent = load_agent();
   bpf_object* const peer = bpf_object__open_mem(kPassObject, kPassObjectSize, nullptr);
   if (peer == nullptr || bpf_object__load(peer) != 0) throw std::runtime_error("the kernel refuses the peer");
@@ -143,8 +118,6 @@ void run(unsigned rounds) {
                         {"decapsulate/6in6", nested(true, false), kLayers, AGENT_TAKEN_IPIP},
                         {"decapsulate/gue-4in4", nested(false, true), kLayers, AGENT_TAKEN_GUE},
                         {"decapsulate/gue-6in6", nested(true, true), kLayers, AGENT_TAKEN_GUE},
-                        {"pass-on/4in4", passed_on(false), GUE_MAX_HOPS, AGENT_PASSED_ON},
-                        {"pass-on/6in6", passed_on(true), GUE_MAX_HOPS, AGENT_PASSED_ON},
                         {"not-a-tunnel/4", frame_of(segment(kClient, kVip)), kLayers, AGENT_OTHER}};
   for (const Case& each : cases) {
     std::vector<uint32_t> agent_ns, pass_ns;
@@ -161,7 +134,6 @@ void run(unsigned rounds) {
                fmt::join(agent_ns, ", "), fmt::join(pass_ns, ", "));
   }
   bpf_object__close(peer);
-  close(listener);
 }
 
 }  // namespace
