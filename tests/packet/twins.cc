@@ -348,9 +348,16 @@ Bytes unwrapped(const Bytes& frame) {
   if (frame.size() < ip + 40) return frame;
   const bool is_v6 = frame[ip] >> 4 == 6;
   const uint8_t protocol = frame[ip + (is_v6 ? 6 : 9)];
-  if (protocol != 4 && protocol != 41) return frame;
+  size_t begin = ip + (is_v6 ? 40 : 20);
+  if (protocol == 17 && frame.size() > begin + 12) {
+    begin += 8;                                           // UDP
+    begin += 4 + (frame[begin] & 0x1f) * std::size_t{4};  // GUE and its private data
+  } else if (protocol != 4 && protocol != 41) {
+    return frame;
+  }
+  if (begin > frame.size()) return frame;
   Bytes inner(frame.begin(), frame.begin() + static_cast<long>(ip));
-  inner.insert(inner.end(), frame.begin() + static_cast<long>(ip + (is_v6 ? 40 : 20)), frame.end());
+  inner.insert(inner.end(), frame.begin() + static_cast<long>(begin), frame.end());
   return inner;
 }
 
