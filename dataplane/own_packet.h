@@ -52,17 +52,22 @@ inline uint32_t room_before(const Packet& p) {
   return static_cast<uint32_t>(p.l3 - static_cast<const uint8_t*>(p.mbuf->buf_addr));
 }
 
-// Makes the mbuf one segment that ends with the packet of `ip_length` bytes at l3, and swaps its MAC
-// addresses.
-inline void trim_and_return(const Packet& p, uint32_t ip_length) {
+// Makes the mbuf one segment that ends with the packet, of `ip_length` bytes at l3 from now on.
+inline void trim(Packet& p, uint16_t ip_length) {
   rte_mbuf* const m = p.mbuf;
   rte_pktmbuf_free(m->next);
   m->next = nullptr;
   m->nb_segs = 1;
-  m->ol_flags &= kBufferFlags;
-  uint8_t* const frame = rte_pktmbuf_mtod(m, uint8_t*);
-  m->data_len = static_cast<uint16_t>(p.l3 - frame + ip_length);
+  m->data_len = static_cast<uint16_t>(p.l3 - rte_pktmbuf_mtod(m, uint8_t*) + ip_length);
   m->pkt_len = m->data_len;
+  p.ip_length = ip_length;
+}
+
+// The same, and swaps its MAC addresses.
+inline void trim_and_return(Packet& p, uint16_t ip_length) {
+  trim(p, ip_length);
+  p.mbuf->ol_flags &= kBufferFlags;
+  uint8_t* const frame = rte_pktmbuf_mtod(p.mbuf, uint8_t*);
   uint8_t destination[6];
   std::memcpy(destination, frame, 6);
   std::memcpy(frame, frame + 6, 6);

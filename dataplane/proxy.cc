@@ -4,13 +4,13 @@
 #include <rte_ip.h>
 #include <rte_mbuf.h>
 
+#include "dataplane/own_packet.h"
 #include "dataplane/rewrite.h"
 
 namespace portico {
 
 namespace {
 
-constexpr uint32_t kLargestL2 = 18;
 // Timers that may come to their end in one sweep: a look at a flow each, which may be far away in memory.
 constexpr uint32_t kMostDue = 128;
 constexpr uint16_t kWhole = 0xffff;
@@ -31,17 +31,6 @@ uint16_t residue_of(const Packet& p) {
   return segment_sum<F>(p.l3, p.l4, p.payload, payload_sum(p));
 }
 
-// Makes the packet's buffer one segment that ends `ip_length` bytes behind l3.
-void cut(Packet& p, uint16_t ip_length) {
-  rte_mbuf* const m = p.mbuf;
-  rte_pktmbuf_free(m->next);
-  m->next = nullptr;
-  m->nb_segs = 1;
-  m->data_len = static_cast<uint16_t>(p.l3 - rte_pktmbuf_mtod(m, uint8_t*) + ip_length);
-  m->pkt_len = m->data_len;
-  p.ip_length = ip_length;
-}
-
 // Takes the payload off a client's packet: the backend would take it for a part of the header. What comes
 // with a SYN the client sends again (RFC 7413 section 4.2.2).
 template <typename F>
@@ -56,7 +45,7 @@ void cut_payload(Packet& p) {
   const uint16_t after = htons(static_cast<uint16_t>(ntohs(before) - p.payload));
   store(p.l3 + at, after);
   if constexpr (F::kFamily == Family::v4) adjust_checksum(p.l3 + 10, checksum_delta(before, after));
-  cut(p, length);
+  trim(p, length);
   p.payload = 0;
 }
 
@@ -72,7 +61,7 @@ bool put_in_place(WorkerCore& core, const NatEntry<F>& e, Packet& p, const Heade
   const uint16_t length = write_header_segment(p.l3, ends, e, cue, residue);
   p.l4 = p.l3 + F::kHeaderSize;
   p.payload = kHeaderBytes<F>;
-  cut(p, length);
+  trim(p, length);
   return true;
 }
 
@@ -88,7 +77,7 @@ void send_header(WorkerCore& core, const NatEntry<F>& e, HeaderCue cue, uint16_t
   p.is_v6 = F::kFamily == Family::v6;
   --cue.ttl;
   const Ends<F> ends{e.nat, e.backend_address, e.nat_port, e.backend_port};
-  cut(p, write_header_segment(p.l3, ends, e, cue, residue));
+  trim(p, write_header_segment(p.l3, ends, e, cue, residue));
   if (send_to_backend<F>(core, p, e.backend, e.backend_address)) bump(core.counters.originated);
 }
 

@@ -90,12 +90,7 @@ void tell_client(WorkerCore& core, Packet& p, const uint8_t* outer, const Piece&
   const auto client = source_of<Inner>(inner.at), vip = destination_of<Inner>(inner.at);
   p.l3 = inner.at - kAdded;
   p.is_v6 = is_v6;
-  p.ip_length = write_own_error<Inner>(p.l3, vip, client, *error, embedded);
-  rte_pktmbuf_free(p.mbuf->next);
-  p.mbuf->next = nullptr;
-  p.mbuf->nb_segs = 1;
-  p.mbuf->data_len = static_cast<uint16_t>(p.l3 - rte_pktmbuf_mtod(p.mbuf, uint8_t*) + p.ip_length);
-  p.mbuf->pkt_len = p.mbuf->data_len;
+  trim(p, write_own_error<Inner>(p.l3, vip, client, *error, embedded));
   if (!send_by_route<Inner>(core, p, client)) return;
   bump(core.counters.forwarded);
 }
