@@ -205,15 +205,8 @@ PORTICO_AVX512 void find_candidates_by_avx512(PlainColumns& columns, uint64_t pa
                  : find_all<false>(columns, packets, index, far);
 }
 
-PORTICO_AVX512 uint32_t candidate_by_avx512(const FlowIndex& index, uint64_t hash) {
-  return candidate_in(index.bucket_of(hash), index.tag(hash), index.reference_mask());
-}
-
 #else
 
-uint32_t candidate_by_avx512(const FlowIndex& index, uint64_t hash) {
-  return index.candidate(hash);
-}
 void classify_lanes(const FirstLook&, PlainColumns&, const PlainView<V4>&, uint32_t, bool) {}
 void find_candidates_by_avx512(PlainColumns&, uint64_t, const FlowIndex&, const void**) {}
 

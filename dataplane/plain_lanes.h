@@ -19,7 +19,4 @@ void classify_lanes(const FirstLook& look, PlainColumns& columns, const PlainVie
 void find_candidates_by_avx512(PlainColumns& columns, uint64_t packets, const FlowIndex& index,
                                const void** far);
 
-// FlowIndex::candidate() by the same means.
-uint32_t candidate_by_avx512(const FlowIndex& index, uint64_t hash);
-
 }  // namespace portico
