@@ -68,8 +68,7 @@ PORTICO_AVX512 inline __m512i row(uint8_t* const* frames, uint32_t i) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(low)), _mm256_loadu_si256(high), 1);
 }
 
-// Words 0 to 6 of eight packets, as [word k of 0..3 | word k + 4 of 0..3 | the same
-// of 4..7].
+// Words 0 to 6 of eight packets, as [word k of 0..3 | word k + 4 of 0..3 | the same of 4..7].
 struct Half {
   __m512i words04, words15, words26, words3;
 };

@@ -44,7 +44,8 @@ class FlowIndex {
   };
   static_assert(sizeof(Bucket) == 64);
 
-  // Into the second-level cache, which has more fetches from memory under way at a time than the first.
+  // Of a bucket that is likely in the caches, into the first level; else into the second, which has more
+  // fetches from memory under way at a time.
   static void prefetch_near(const Bucket* bucket) { __builtin_prefetch(bucket); }
   static void prefetch(const Bucket* bucket) { __builtin_prefetch(bucket, 0, kSecondLevel); }
   void prefetch(uint64_t hash) const { prefetch(bucket_of(hash)); }
