@@ -9,8 +9,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
+#include "contract/ethtool_block.h"
 #include "contract/run_dir.h"
 
 namespace portico {
@@ -26,15 +26,14 @@ bool ask_driver(const std::string& interface, Question& question) {
 
 // One more than the highest queue that the interface's redirection table names; 0: it has none.
 uint32_t spread_queues_of(const std::string& interface) {
-  struct {
-    uint32_t cmd = ETHTOOL_GRXFHINDIR, size = 0;
-  } head;
-  if (!ask_driver(interface, head) || head.size == 0) return 0;
-  std::vector<uint32_t> words(2 + size_t{head.size});
-  words[0] = ETHTOOL_GRXFHINDIR;
-  words[1] = head.size;
-  if (!ask_driver(interface, words[0])) return 0;
-  return 1 + *std::max_element(words.begin() + 2, words.end());
+  EthtoolBlock<ethtool_rxfh_indir> head(ETHTOOL_GRXFHINDIR, 0);
+  if (!head.exchange(interface) || head.head()->size == 0) return 0;
+  const uint32_t size = head.head()->size;
+  EthtoolBlock<ethtool_rxfh_indir> table(ETHTOOL_GRXFHINDIR, size * sizeof(uint32_t));
+  table.head()->size = size;
+  if (!table.exchange(interface)) return 0;
+  const uint32_t* const queues = table.head()->ring_index;
+  return 1 + *std::max_element(queues, queues + size);
 }
 
 }  // namespace

@@ -17,7 +17,7 @@
 #include <string_view>
 #include <vector>
 
-#include "dataplane/ethtool_block.h"
+#include "contract/ethtool_block.h"
 
 namespace portico {
 namespace {

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the kernel's driver of an interface tells of its RSS.
 #include <linux/ethtool.h>
-#include <linux/sockios.h>
-#include <net/if.h>
 
 #include <algorithm>
 
-#include "dataplane/ethtool_block.h"
+#include "contract/ethtool_block.h"
 #include "dataplane/rss.h"
 
 namespace portico {
@@ -14,8 +12,8 @@ namespace portico {
 namespace {
 
 constexpr uint64_t kFourTuple = RXH_IP_SRC | RXH_IP_DST | RXH_L4_B_0_1 | RXH_L4_B_2_3;
-constexpr uint8_t kToeplitz =
-    1 << 0;  // ETH_RSS_HASH_TOP of the kernel's <linux/ethtool.h>, which it does not export
+// ETH_RSS_HASH_TOP of the kernel's <linux/ethtool.h>, which it does not export.
+constexpr uint8_t kToeplitz = 1 << 0;
 
 uint64_t hashed_fields(const std::string& interface, uint32_t flow_type) {
   EthtoolBlock<ethtool_rxnfc> fields(ETHTOOL_GRXFH, 0);
