@@ -51,7 +51,8 @@ User nobody
 Group nogroup
 CONF
   chmod 755 "$WORK" "$root" "$root/www"
-  in_portal "$1" apache2 -f "$root/httpd.conf" -DFOREGROUND >"$root/output" 2>&1 &
+  # Not by in_portal: the process to end would be a shell's, and Apache would outlive it.
+  ip netns exec "$NS-portal-$1" apache2 -f "$root/httpd.conf" -DFOREGROUND >"$root/output" 2>&1 &
   portal_pids+=("$!")
 }
 
