@@ -17,6 +17,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "agent/counters.h"
 #include "agent/object.h"
 #include "bpf/pass_object.h"
 #include "tests/unit/agent_frames.h"
@@ -82,14 +83,6 @@ AgentObject load_agent() {
   return std::move(*object);
 }
 
-uint64_t counted(const AgentObject& object, uint32_t counter) {
-  std::vector<uint64_t> per_cpu(static_cast<size_t>(libbpf_num_possible_cpus()));
-  bpf_map_lookup_elem(object.map(AGENT_COUNTERS_MAP), &counter, per_cpu.data());
-  uint64_t sum = 0;
-  for (const uint64_t count : per_cpu) sum += count;
-  return sum;
-}
-
 // Nanoseconds per run, the median of many calls: others on the machine disturb some.
 uint32_t measure(int program, const Case& each) {
   std::vector<uint32_t> all;
@@ -121,13 +114,13 @@ void run(unsigned rounds) {
                         {"not-a-tunnel/4", frame_of(segment(kClient, kVip)), kLayers, AGENT_OTHER}};
   for (const Case& each : cases) {
     std::vector<uint32_t> agent_ns, pass_ns;
-    const uint64_t before = counted(agent, each.counter);
+    const uint64_t before = read_counters(agent.map(AGENT_COUNTERS_MAP))[each.counter];
     for (unsigned round = 0; round < rounds; ++round) {
       pass_ns.push_back(measure(pass, each));
       agent_ns.push_back(measure(agent.ingress_fd(), each));
     }
     // Every single run went the way that is measured.
-    if (counted(agent, each.counter) - before !=
+    if (read_counters(agent.map(AGENT_COUNTERS_MAP))[each.counter] - before !=
         uint64_t{rounds} * kCallsPerSample * static_cast<unsigned>(each.runs))
       throw std::runtime_error(each.name + ": packets went another way");
     fmt::print("{{\"name\": \"{}\", \"agent_ns\": [{}], \"pass_ns\": [{}]}}\n", each.name,

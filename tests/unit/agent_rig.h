@@ -14,8 +14,8 @@
 #include <array>
 #include <cstdlib>
 #include <string>
-#include <vector>
 
+#include "agent/counters.h"
 #include "agent/object.h"
 #include "tests/unit/agent_frames.h"
 
@@ -102,11 +102,7 @@ class AgentTest : public testing::Test {
   }
 
   static uint64_t counted(const AgentObject& object, uint32_t counter) {
-    std::vector<uint64_t> per_cpu(static_cast<size_t>(libbpf_num_possible_cpus()));
-    bpf_map_lookup_elem(object.map(AGENT_COUNTERS_MAP), &counter, per_cpu.data());
-    uint64_t sum = 0;
-    for (const uint64_t count : per_cpu) sum += count;
-    return sum;
+    return read_counters(object.map(AGENT_COUNTERS_MAP))[counter];
   }
 
   // The frame through both ways in, which must agree; `counter` is the one that it moves.
