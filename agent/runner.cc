@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <fstream>
@@ -24,8 +25,8 @@ namespace portico {
 
 namespace {
 
-constexpr int kTurnMs = 1000;             // at most this long until changes that nobody tells of are seen
-constexpr unsigned kTurnsPerMetrics = 5;  // of kTurnMs
+constexpr int kTurnMs = 1000;  // at most this long until changes that nobody tells of are seen
+constexpr std::chrono::seconds kMetricsInterval{5};
 
 int index_of(const std::string& interface) {
   return static_cast<int>(if_nametoindex(interface.c_str()));
@@ -182,7 +183,9 @@ void Runner::follow() {
 }
 
 void Runner::write_metrics() {
-  if (config_.metrics_file.empty()) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (config_.metrics_file.empty() || now < metrics_due_) return;
+  metrics_due_ = now + kMetricsInterval;
   const std::string fresh = config_.metrics_file + ".new";
   std::ofstream file(fresh);
   file << metrics_text({agent_status(paths_, config_.instance)});
@@ -226,7 +229,7 @@ int Runner::run() {
     }
     if (ready > 0 && waits[1].revents != 0) news->receive_news(nullptr);
     follow();
-    if (ready == 0 && turns_++ % kTurnsPerMetrics == 0) write_metrics();
+    write_metrics();
   }
   spdlog::info("ending; the program stays attached (portico-agent detach takes it away)");
   return 0;

@@ -3,6 +3,7 @@
 // neighbours and its interfaces. Packets do not need it.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -46,9 +47,9 @@ class Runner {
   std::optional<AgentObject> object_;
   std::optional<Peers> peers_;
   agent_settings settings_{};
-  AttachWay way_ = AttachWay::automatic;  // that it is attached by
-  std::string told_;                      // the last complaint, not to be repeated
-  unsigned turns_ = 0;
+  AttachWay way_ = AttachWay::automatic;               // that it is attached by
+  std::string told_;                                   // the last complaint, not to be repeated
+  std::chrono::steady_clock::time_point metrics_due_;  // when the next ones are
 };
 
 }  // namespace portico
