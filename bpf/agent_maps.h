@@ -33,7 +33,7 @@ struct agent_prefix {
 /* Does not change while a program runs: the kernel compiles it in. */
 struct agent_settings {
   struct agent_prefix balancers[AGENT_MAX_BALANCERS]; /* outer sources that may send tunnel packets */
-  /* The first of `vips` and `locals`: compared with before the maps are asked, which costs 25 ns each. */
+  /* The first of `vips` and `locals`: compared with before the maps are asked, which costs more. */
   struct agent_address near_vips[AGENT_NEAR], near_locals[AGENT_NEAR];
   __u32 balancer_count, near_vip_count, near_local_count;
   __s32 sockets_netns; /* id of the namespace that has the VIPs' sockets, seen from the interface's; -1: the
