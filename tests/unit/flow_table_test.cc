@@ -355,7 +355,9 @@ TEST(Checksum, IncrementalEqualsFromScratch) {
 
 // An empty place is no candidate for a key whose hash has no bits for a tag.
 TEST(FlowIndex, AnEmptyPlaceIsNoCandidate) {
-  FlowIndex index(8, 255, nullptr, 64, false, -1);
+  constexpr uint32_t kMostEntries = 255, kEntrySize = 64;
+  const std::vector<char> entries((kMostEntries + 1) * kEntrySize);  // prefetched
+  FlowIndex index(8, kMostEntries, entries.data(), kEntrySize, false, -1);
   constexpr uint64_t kFirst = 5 | uint64_t{1} << 56, kSecond = 5;
   index.insert(kFirst, 1);
   index.insert(kSecond, 2);
