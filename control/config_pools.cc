@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "contract/limits.h"
 #include "contract/validate.h"
 #include "control/config_names.h"
 #include "control/config_sections.h"
@@ -63,7 +64,7 @@ void read_backend_map(ConfigReader& reader, const NamedNode& entry, const std::s
   } else {
     read_addresses(reader, address != nullptr ? *address : *addresses, path + "/addresses", backend);
   }
-  fields.number("weight", 0, 1000, backend.weight);
+  fields.number("weight", 0, kMaxWeight, backend.weight);
   if (const YamlNode* check_address = fields.find("check_address")) {
     std::string text, problem;
     if (read_text(reader, *check_address, path + "/check_address", text)) {

@@ -12,12 +12,12 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "contract/limits.h"
 #include "control/printable.h"
 
 namespace portico {
 namespace {
 
-constexpr uint32_t kMaxWeight = 1000;
 constexpr std::streamoff kMaxFileSize = 16 << 20;
 
 std::string failed(const std::string& what, const std::string& path) {

@@ -11,11 +11,13 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "contract/limits.h"
 #include "contract/run_dir.h"
 #include "control/api/configurations.h"
 #include "control/api/explain.h"
 #include "control/api/metrics.h"
 #include "control/api/upgrade.h"
+#include "control/config_text.h"
 #include "control/printable.h"
 #include "control/status.h"
 
@@ -27,11 +29,6 @@ using nlohmann::json;
 constexpr const char* kUpgradePath = "/v1/dataplane/upgrade";
 constexpr size_t kMaxWhy = 256;  // bytes of an operator's reason
 constexpr uint64_t kLongestDeadlineMs = uint64_t{30} * 24 * 3600 * 1000;
-constexpr uint64_t kMaxWeight = 1000;
-
-ApiResponse json_response(unsigned status, const json& body) {
-  return {status, "application/json", body.dump(2, ' ', false, json::error_handler_t::replace) + "\n"};
-}
 
 bool may_change(const ApiRequest& request) {
   const auto& peer = request.peer;
@@ -64,8 +61,7 @@ bool is_get(const std::string& path) {
 // The `after` of a question for events: 0 if it is not there, nothing if it is no id.
 std::optional<uint64_t> parse_after(const std::string& query) {
   const std::string text = query_value(query, "after").value_or("");
-  if (text.size() > 15 || text.find_first_not_of("0123456789") != std::string::npos) return std::nullopt;
-  return text.empty() ? 0 : std::stoull(text);
+  return text.empty() ? 0 : parse_number(text);
 }
 
 bool is_post(const std::string& path) {
@@ -153,6 +149,10 @@ ApiResponse command_error(const CommandResult& result) {
 }
 
 }  // namespace
+
+ApiResponse json_response(unsigned status, const json& body) {
+  return {status, "application/json", body.dump(2, ' ', false, json::error_handler_t::replace) + "\n"};
+}
 
 ApiResponse api_error(unsigned status, const std::string& error, const std::string& remedy) {
   return json_response(status, {{"error", error}, {"remedy", remedy}});

@@ -2,6 +2,8 @@
 // The endpoints of docs/api.md.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "control/api/feed.h"
 #include "control/api/http_server.h"
 #include "control/service.h"
@@ -29,6 +31,9 @@ class Api {
   Service& service_;
   Feed feed_;
 };
+
+// An answer with a JSON body.
+ApiResponse json_response(unsigned status, const nlohmann::json& body);
 
 // The error body of docs/api.md.
 ApiResponse api_error(unsigned status, const std::string& error, const std::string& remedy = "");

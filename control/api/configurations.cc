@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "contract/limits.h"
 #include "control/api/api.h"
 #include "control/config_text.h"
 #include "control/status.h"
@@ -12,12 +13,6 @@ namespace portico {
 namespace {
 
 using nlohmann::json;
-
-constexpr uint32_t kMaxWeight = 1000;
-
-ApiResponse json_response(unsigned status, const json& body) {
-  return {status, "application/json", body.dump(2, ' ', false, json::error_handler_t::replace) + "\n"};
-}
 
 ApiResponse malformed(const char* remedy) {
   return api_error(400, "the body is malformed", remedy);

@@ -7,6 +7,7 @@
 #include <ostream>
 #include <thread>
 
+#include "contract/limits.h"
 #include "control/cli/answer.h"
 #include "control/config_text.h"
 #include "control/printable.h"
@@ -20,7 +21,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kLookAgain = std::chrono::milliseconds(250);
 constexpr auto kControlPatience = std::chrono::seconds(10);
-constexpr uint64_t kMaxWeight = 1000;
 
 // "/v1/backends/POOL/NAME"; empty after saying what is wrong with the name.
 std::string target_of(const Context& context, const std::string& backend) {

@@ -4,12 +4,12 @@
 
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "contract/limits.h"
 #include "control/cli/answer.h"
 #include "control/cli/text_diff.h"
 #include "control/config_text.h"
@@ -23,19 +23,10 @@ using nlohmann::json;
 
 // To read and try a configuration of 16 MiB.
 constexpr auto kReadPatience = std::chrono::seconds(60);
-constexpr uint64_t kMaxWeight = 1000;
 
 std::string applied_text(const json& answer) {
   return messages_text(answer) +
          fmt::format("configuration {} is in use\n", answer.value("config_version", 0)) + waits_text(answer);
-}
-
-std::string time_text(int64_t ms) {
-  const time_t seconds = ms / 1000;
-  tm local{};
-  char text[32] = "";
-  if (localtime_r(&seconds, &local) != nullptr) std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &local);
-  return text;
 }
 
 // Puts a text in place of a file, whose content is kept beside it. "" or what went wrong.
@@ -155,7 +146,7 @@ int show_history(const Context& context) {
       std::string note = entry.value("note", "");
       if (current) note += note.empty() ? "in use" : ", in use";
       table.add({{std::to_string(entry.value("version", uint64_t{0}))},
-                 {time_text(entry.value("applied_ms", int64_t{0}))},
+                 {format_time(entry.value("applied_ms", int64_t{0}))},
                  {entry.value("who", "")},
                  {entry.value("digest", "").substr(0, 12), Colour::faint},
                  {note, current ? Colour::good : Colour::none}});

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // `portico events`.
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <chrono>
-#include <ctime>
 #include <nlohmann/json.hpp>
 #include <ostream>
 #include <thread>
 
-#include "control/cli/client.h"
-#include "control/cli/commands.h"
+#include "control/cli/answer.h"
 #include "control/cli/views.h"
 #include "control/printable.h"
 
@@ -24,14 +21,6 @@ constexpr auto kFollowPause = std::chrono::milliseconds(250);
 
 std::string text(const json& object, const char* key) {
   return to_printable(object.value(key, ""));
-}
-
-// With the date: an event may be of last week.
-std::string local_time(int64_t ms) {
-  const std::time_t seconds = static_cast<std::time_t>(ms / 1000);
-  std::tm parts{};
-  localtime_r(&seconds, &parts);
-  return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:03}", parts, ms % 1000);
 }
 
 Colour colour_of(const json& event) {
@@ -50,7 +39,7 @@ void print(const Context& context, const json& events, bool by_line) {
   if (!context.json)
     context.out << events_text(events, context.style);
   else if (!by_line)
-    context.out << json{{"events", events}}.dump(2, ' ', true, json::error_handler_t::replace) << '\n';
+    context.out << dump({{"events", events}});
   else
     for (const json& event : events)
       context.out << event.dump(-1, ' ', true, json::error_handler_t::replace) << '\n';
@@ -62,7 +51,8 @@ void print(const Context& context, const json& events, bool by_line) {
 std::string events_text(const json& events, const Style& style) {
   std::string out;
   for (const json& event : events) {
-    out += fmt::format("{}  {:<13}  {}", local_time(event.value("at_ms", int64_t{0})), text(event, "kind"),
+    const int64_t at_ms = event.value("at_ms", int64_t{0});
+    out += fmt::format("{}.{:03}  {:<13}  {}", format_time(at_ms), at_ms % 1000, text(event, "kind"),
                        style.paint(colour_of(event), text(event, "text")));
     if (const std::string who = text(event, "who"); !who.empty()) out += " by " + who;
     if (const std::string why = text(event, "why"); !why.empty()) out += ": " + why;

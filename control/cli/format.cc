@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/cli/format.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 
 #include "control/printable.h"
 
@@ -52,6 +54,13 @@ std::string format_age(int64_t ms) {
   if (s < kDay) return two(s / kHour, "h", s % kHour / kMinute, "m");
   if (s < 10 * kDay) return two(s / kDay, "d", s % kDay / kHour, "h");
   return fmt::format("{}d", s / kDay);
+}
+
+std::string format_time(int64_t ms) {
+  const std::time_t seconds = static_cast<std::time_t>(ms / 1000);
+  std::tm local{};
+  if (localtime_r(&seconds, &local) == nullptr) return "";
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}", local);
 }
 
 std::string Style::paint(Colour colour, std::string_view text) const {

@@ -22,6 +22,9 @@ std::string format_percent(double part);
 // "2d4h", "12d". Negative durations (clocks that were set back) are "0s".
 std::string format_age(int64_t ms);
 
+// "2026-01-31 12:34:56" of milliseconds since 1970, in local time.
+std::string format_time(int64_t ms);
+
 // What colours mean; plain text where the output is no terminal.
 enum class Colour { none, good, bad, warning, faint };
 
