@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "control/status.h"
 
@@ -70,13 +71,13 @@ std::string History::json() const {
     backends.push_back({{"pool", name.first},
                         {"backend", name.second},
                         {"states", states},
-                        {"flows", flows},
-                        {"new_per_second", begun},
-                        {"bits_per_second", bits}});
+                        {"flows", std::move(flows)},
+                        {"new_per_second", std::move(begun)},
+                        {"bits_per_second", std::move(bits)}});
   }
   return nlohmann::json{{"interval_ms", std::chrono::milliseconds(kHistoryInterval).count()},
                         {"times_ms", times_ms_},
-                        {"backends", backends}}
+                        {"backends", std::move(backends)}}
       .dump();
 }
 

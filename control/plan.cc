@@ -20,7 +20,7 @@ const TableContent::Pool* built_pool(const PlanSide& side, const std::string& na
   return nullptr;
 }
 
-// Slots of one size are compared by backend, those of two sizes by what the backends' shares lose.
+// Of a table of another size no slot is what it was.
 double moved_part(const PlanSide& before, const PlanSide& after, const std::string& pool) {
   const auto *old = built_pool(before, pool), *next = built_pool(after, pool);
   if (old == nullptr || next == nullptr) return 1;

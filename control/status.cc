@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <utility>
 
 #include "contract/drop_reasons.h"
 #include "contract/run_dir.h"
@@ -228,7 +229,7 @@ json backend_json(const StatusView& view, const PoolConfig& pool, const BackendC
   for (const auto& address : {backend.v4, backend.v6})
     if (address) addresses.push_back(to_string(*address));
   json out = {{"name", backend.name},
-              {"addresses", addresses},
+              {"addresses", std::move(addresses)},
               {"state", state_of(health, admin.state)},
               {"flap_penalty", rounded(health.flap_penalty)},
               {"damped", is_damped(health)},
@@ -261,7 +262,7 @@ json pool_json(const StatusView& view, const PoolConfig& pool, const PoolConditi
           {"up", condition.up},
           {"total", pool.backends.size()},
           {"warnings", condition.warnings},
-          {"backends", backends}};
+          {"backends", std::move(backends)}};
 }
 
 }  // namespace
@@ -338,9 +339,9 @@ std::string status_json(const StatusView& view) {
        {"table", table_json(view)},
        {"dataplane", dataplane_json(view)},
        {"drops", drops_summary(view)},
-       {"services", services},
-       {"pools", pools},
-       {"warnings", warnings}});
+       {"services", std::move(services)},
+       {"pools", std::move(pools)},
+       {"warnings", std::move(warnings)}});
 }
 
 std::optional<std::string> backend_status_json(const StatusView& view, const std::string& pool,

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "contract/limits.h"
 #include "control/api/api.h"
@@ -61,7 +62,7 @@ json pool_json(const PoolPlan& pool) {
           {"moved", rounded(pool.moved)},
           {"most_broken", pool.most_broken},
           {"broken_exactly", pool.broken_exactly},
-          {"backends", backends}};
+          {"backends", std::move(backends)}};
 }
 
 json plan_json(const Plan& plan) {
@@ -73,8 +74,8 @@ json plan_json(const Plan& plan) {
                         {"flows_broken", s.flows_broken},
                         {"reason", s.reason}});
   for (const PoolPlan& pool : plan.pools) pools.push_back(pool_json(pool));
-  return {{"services", services},
-          {"pools", pools},
+  return {{"services", std::move(services)},
+          {"pools", std::move(pools)},
           {"flows", plan.flows},
           {"most_broken", plan.most_broken},
           {"broken_exactly", plan.broken_exactly},
