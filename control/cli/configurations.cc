@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // reload, rollback, history, diff, plan and what-if.
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -13,6 +15,7 @@
 #include "control/cli/answer.h"
 #include "control/cli/text_diff.h"
 #include "control/config_text.h"
+#include "control/operator_state.h"
 #include "control/printable.h"
 
 namespace portico::cli {
@@ -29,19 +32,24 @@ std::string applied_text(const json& answer) {
          fmt::format("configuration {} is in use\n", answer.value("config_version", 0)) + waits_text(answer);
 }
 
-// Puts a text in place of a file, whose content is kept beside it. "" or what went wrong.
-std::string replace_file(const std::string& path, const std::string& text) {
+// A copy with the same mode and, where this user may give it away, the same owner. "" or what went wrong.
+std::string copy_of(const std::string& path, const std::string& copy) {
   namespace fs = std::filesystem;
   std::error_code error;
-  const std::string kept = path + ".before-rollback", next = path + ".new";
-  fs::copy_file(path, kept, fs::copy_options::overwrite_existing, error);
-  if (error) return fmt::format("cannot write {}: {}", kept, error.message());
-  fs::copy_file(path, next, fs::copy_options::overwrite_existing, error);  // its mode
-  std::ofstream out(next, std::ios::binary | std::ios::trunc);
-  out << text << std::flush;
-  if (!out) return fmt::format("cannot write {}: {}", next, std::strerror(errno));
-  fs::rename(next, path, error);
-  return error ? fmt::format("cannot replace {}: {}", path, error.message()) : "";
+  fs::copy_file(path, copy, fs::copy_options::overwrite_existing, error);
+  if (error) return fmt::format("cannot write {}: {}", copy, error.message());
+  struct stat status {};
+  const bool is_given =
+      stat(path.c_str(), &status) == 0 && chown(copy.c_str(), status.st_uid, status.st_gid) == 0;
+  return is_given || errno == EPERM ? "" : fmt::format("cannot write {}: {}", copy, std::strerror(errno));
+}
+
+// Puts a text in place of a file, whose content is kept beside it. "" or what went wrong.
+std::string replace_file(const std::string& path, const std::string& text) {
+  if (auto problem = copy_of(path, path + ".before-rollback"); !problem.empty()) return problem;
+  // What write_atomically() fills.
+  if (auto problem = copy_of(path, path + ".new"); !problem.empty()) return problem;
+  return write_atomically(path, text).value_or("");
 }
 
 // A kept configuration with its text; not an object after saying why there is none, with `exit` set.
