@@ -37,7 +37,7 @@ constexpr const char* kUsage =
     "  --metrics ADDR:PORT  also serve /metrics over TCP, on a loopback address\n"
     "  --http ADDR:PORT     also serve the web page, and with it /metrics and the API's reading part; on a\n"
     "                       loopback address, with --http-tokens on others, too\n"
-    "  --http-tokens FILE   who may drain, hold and resume there: a line NAME TOKEN for each\n"
+    "  --http-tokens FILE   who may drain, hold, resume and set weights there: a line NAME TOKEN for each\n"
     "  --check              check the configuration, print what is wrong, change nothing\n"
     "  --cleanup            remove the addresses and the guard that control installed, and the\n"
     "                       dataplane's flow tables, then end\n"

@@ -43,6 +43,13 @@ CommandResult refused_as_last(const std::string& pool, const std::string& backen
                  "bring another one back first, or use --force");
 }
 
+uint32_t configured_weight(const Config& config, const std::string& pool, const std::string& backend) {
+  for (const PoolConfig& p : config.pools)
+    for (const BackendConfig& b : p.backends)
+      if (p.name == pool && b.name == backend) return b.weight;
+  return 0;
+}
+
 CommandResult not_stored(const std::string& error) {
   return refused(CommandResult::Kind::failed, error, "nothing was changed; make room or mend permissions");
 }
@@ -66,8 +73,8 @@ PlanResult Service::what_if(const WhatIf& changes) const {
   return impl_->what_if(changes);
 }
 CommandResult Service::set_weight(const std::string& pool, const std::string& backend,
-                                  std::optional<WeightEntry> entry, bool force) {
-  return impl_->set_weight(pool, backend, std::move(entry), force);
+                                  std::optional<uint32_t> weight, WeightEntry by, bool force) {
+  return impl_->set_weight(pool, backend, weight, std::move(by), force);
 }
 const ConfigHistory& Service::configs() const {
   return impl_->config_history;
@@ -206,17 +213,18 @@ CommandResult Service::Impl::set_admin(const std::string& pool, const std::strin
 }
 
 CommandResult Service::Impl::set_weight(const std::string& pool, const std::string& backend,
-                                        std::optional<WeightEntry> entry, bool force) {
+                                        std::optional<uint32_t> weight, WeightEntry by, bool force) {
   const CommandResult found = find_backend(pool, backend);
   if (found.kind != CommandResult::Kind::done) return found;
-  if (entry && entry->weight == 0 && !force && takes_out_last(found.pool, backend))
+  by.weight = weight.value_or(configured_weight(config, found.pool, backend));
+  if (by.weight == 0 && !force && takes_out_last(found.pool, backend))
     return refused_as_last(found.pool, backend);
   const std::string what =
-      entry ? "was given weight " + std::to_string(entry->weight) : "was given its configured weight";
-  const std::string who = entry ? entry->who : "", why = entry ? entry->why : "";
+      weight ? "was given weight " + std::to_string(*weight) : "was given its configured weight";
+  const std::string who = by.who, why = by.why;
+  auto entry = weight ? std::optional(std::move(by)) : std::nullopt;
   if (auto error = operators.set_weight({found.pool, backend}, std::move(entry))) return not_stored(*error);
-  spdlog::info("backend {}/{} {}{}{}", found.pool, backend, what, who.empty() ? "" : " by " + who,
-               why.empty() ? "" : ": " + why);
+  spdlog::info("backend {}/{} {} by {}{}", found.pool, backend, what, who, why.empty() ? "" : ": " + why);
   note_operation(found.pool, backend, what, who, why);
   return publish_command(found.pool);
 }

@@ -93,10 +93,10 @@ class Service {
   // `force` the last usable backend of a pool is not taken out.
   CommandResult set_admin(const std::string& pool, const std::string& backend, AdminEntry entry, bool force);
 
-  // Sets a backend's weight; nullopt: the configuration's again. Taking it from the last usable one is
-  // refused as set_admin() does.
+  // Sets a backend's weight; nullopt: the configuration's again. `by`: who, since when and why. A weight of 0
+  // for the last usable one is refused as set_admin() does.
   CommandResult set_weight(const std::string& pool, const std::string& backend,
-                           std::optional<WeightEntry> entry, bool force);
+                           std::optional<uint32_t> weight, WeightEntry by, bool force);
 
   const ConfigHistory& configs() const;
 

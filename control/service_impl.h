@@ -51,10 +51,9 @@ struct Service::Impl {
 
   // service.cc
   void start(const ConfigResult& loaded);
-  void note_reload(const ReloadResult& result, const std::string& who);
   CommandResult set_admin(const std::string& pool, const std::string& backend, AdminEntry entry, bool force);
   CommandResult set_weight(const std::string& pool, const std::string& backend,
-                           std::optional<WeightEntry> entry, bool force);
+                           std::optional<uint32_t> weight, WeightEntry by, bool force);
   CommandResult find_backend(const std::string& pool, const std::string& backend) const;
   CommandResult publish_command(const std::string& pool);
   void note_operation(const std::string& pool, const std::string& backend, const std::string& what,
@@ -65,6 +64,7 @@ struct Service::Impl {
   void reload(ReloadOrder order, ReloadDone done);
   void next_reload();
   ReloadResult apply_read(ConfigResult read, const ReloadOrder& order);
+  void note_reload(const ReloadResult& result, const std::string& who);
   std::optional<std::string> kept_text(const ReloadOrder& order, std::string& text) const;
   void read_apart(std::function<ConfigResult()> read, std::function<void(ConfigResult)> done);
   void plan(std::string text, std::function<void(PlanResult)> done);

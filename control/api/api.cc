@@ -219,7 +219,9 @@ ApiResponse Api::post_backend(const ApiRequest& request) {
     return api_error(404, "there is no action " + path->action, "drain, hold, resume or weight");
   const auto body = parse_command_body(request.body);
   if (!body)
-    return api_error(400, "the body is malformed", R"(send nothing, or {"why": "text", "force": false})");
+    return api_error(400, "the body is malformed, or a number in it is too large",
+                     R"(send nothing, or {"why": "text", "force": false, "deadline_ms": 600000} of at most )"
+                     R"(30 days; for a weight {"weight": 50}, 0 to 1000)");
   // It stands in the log and on terminals.
   if (body->why.size() > kMaxWhy || !is_printable(body->why))
     return api_error(400, "`why` is too long, or has control characters or others that do not show",
@@ -228,9 +230,8 @@ ApiResponse Api::post_backend(const ApiRequest& request) {
   const auto now_ms = static_cast<int64_t>(realtime_ns() / 1'000'000);
   CommandResult result;
   if (is_weight) {
-    std::optional<WeightEntry> entry;
-    if (body->weight) entry = {.weight = *body->weight, .who = who, .since_ms = now_ms, .why = body->why};
-    result = service_.set_weight(pool, path->backend, std::move(entry), body->force);
+    result = service_.set_weight(pool, path->backend, body->weight,
+                                 {.who = who, .since_ms = now_ms, .why = body->why}, body->force);
   } else {
     AdminEntry entry{.state = *admin, .who = who, .since_ms = now_ms, .why = body->why};
     if (body->deadline_ms) entry.deadline_ms = now_ms + static_cast<int64_t>(*body->deadline_ms);

@@ -44,10 +44,24 @@ class ChangesTest(ControlCase):
         self.wait_shares(0, 1)
         status, answer = self.post("/v1/backends/portals/portal-2/weight", b'{"weight": 0}')
         self.assertEqual(status, 409, answer)
-        self.order("weight")
+        self.order("weight", {"why": "disk is well"})
         self.wait_shares(0.5, 0.5)
+        last = json.loads(request(self.socket(), "GET", "/v1/events")[1])["events"][-1]
+        self.assertEqual((last["text"], last["why"]), ("backend portals/portal-1 was given its configured weight", "disk is well"))
+        self.assertIn("root", last["who"])
         for bad in (b'{"weight": -1}', b'{"weight": 1001}', b'{"weight": "1"}'):
             self.assertEqual(self.post("/v1/backends/portals/portal-1/weight", bad)[0], 400, bad)
+
+    def test_a_configured_weight_of_zero_does_not_take_out_the_last(self):
+        self.write_config("portal-1: {address: 198.18.1.1, weight: 0}, portal-2: 198.18.1.2")
+        self.start()
+        self.wait_shares(0, 1)
+        self.order("weight", {"weight": 100})
+        self.wait_shares(0.5, 0.5)
+        self.order("hold", backend="portal-2")
+        status, answer = self.post("/v1/backends/portals/portal-1/weight")
+        self.assertEqual((status, "last usable" in answer["error"]), (409, True), answer)
+        self.wait_shares(1, 0)
 
     def test_a_deadline_outlives_control(self):
         self.start()
