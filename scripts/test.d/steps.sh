@@ -57,6 +57,26 @@ configure_sanitized() {
     -Dbuildtype=custom -Doptimization=1 -Ddebug=false -Dcpp_args=-gline-tables-only
 }
 
+# begin_sanitized_build: on what the end-to-end tests, which mostly wait, leave of the processors. It takes as long as they do.
+sanitized_build=
+begin_sanitized_build() {
+  chrt --idle 0 bash -c "$(declare -f configure configure_sanitized)
+    configure_sanitized && exec ninja -C build-fuzz core-tests fuzzers" >"${logs:?}/sanitized-build.log" 2>&1 </dev/null &
+  sanitized_build=$!
+  trap 'kill "$sanitized_build" 2>/dev/null || true' EXIT
+}
+
+# end_sanitized_build: whether one that began is done well, or none did.
+end_sanitized_build() {
+  [ -n "$sanitized_build" ] || return 0
+  local status=0
+  wait "$sanitized_build" || status=$?
+  sanitized_build=
+  trap - EXIT
+  if [ "$status" != 0 ]; then tail -n 40 "${logs:?}/sanitized-build.log"; fi
+  return "$status"
+}
+
 # run_sanitized MESON_TEST_ARGUMENTS...: in that build.
 run_sanitized() {
   local status=0
@@ -69,7 +89,7 @@ run_sanitized() {
 
 # Packets, shared memory, tables, configuration texts.
 step_sanitized_core_tests() {
-  configure_sanitized && ninja -C build-fuzz core-tests || return 1
+  end_sanitized_build && configure_sanitized && ninja -C build-fuzz core-tests || return 1
   run_sanitized --suite core
 }
 
