@@ -7,6 +7,7 @@
 #include <cctype>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <set>
 
 namespace portico {
@@ -151,6 +152,33 @@ std::string Guard::listing() {
   const size_t at = text.find("packets ");
   if (at != std::string::npos) text.erase(at, text.find('\n', at) - at);
   return text;
+}
+
+Guard::Failure Guard::find_hole(std::span<const Endpoint> listeners, std::span<const NatRange> nat) {
+  const std::string text = listing();
+  if (text.empty()) return "the guard is not there";
+  for (const bool v4 : {true, false}) {
+    const std::string sets = v4 ? "4" : "6";
+    for (const char* set : {"services", "nat"}) {
+      const std::string rule = std::string(v4 ? "ip" : "ip6") + " daddr . tcp dport @" + set + sets;
+      const size_t at = text.find(rule);
+      if (at == std::string::npos || !text.substr(at, text.find('\n', at) - at).ends_with("drop"))
+        return std::string("the guard has no rule for ") + (v4 ? "IPv4 " : "IPv6 ") + set;
+    }
+  }
+  // All of a set in one question: each reads the whole set from the kernel.
+  std::string elements[4];  // services4, services6, nat4, nat6
+  for (const Endpoint& one : listeners)
+    append(elements[one.address.is_v4() ? 0 : 1], to_string(one.address) + " . " + std::to_string(one.port));
+  for (const NatRange& one : nat)
+    for (const uint16_t port : {one.first_port, one.last_port})
+      append(elements[one.address.is_v4() ? 2 : 3], to_string(one.address) + " . " + std::to_string(port));
+  const char* const sets[] = {"services4", "services6", "nat4", "nat6"};
+  for (size_t i = 0; i < std::size(sets); ++i)
+    if (!elements[i].empty() &&
+        run("get element inet " + table_ + " " + sets[i] + " { " + elements[i] + " }\n"))
+      return std::string("the guard's set ") + sets[i] + " lacks some of { " + elements[i] + " }";
+  return std::nullopt;
 }
 
 std::optional<uint64_t> Guard::dropped() {

@@ -52,6 +52,10 @@ class Guard {
   // Packets that the guard has dropped since it was set up, both directions; nullopt if it is not there.
   std::optional<uint64_t> dropped();
 
+  // What of such a guard, by this object or another, the kernel does not have: "the guard has no rules for
+  // services"; nullopt: nothing. Changes nothing; for who looks from outside.
+  Failure find_hole(std::span<const Endpoint> listeners, std::span<const NatRange> nat);
+
   // The table's name, "portico-...".
   const std::string& table() const { return table_; }
 

@@ -70,6 +70,8 @@ struct BackendOrder {
 int change_backend(const Context& context, const std::string& verb, const BackendOrder& order);
 // `weight`: a number, or "default".
 int change_weight(const Context& context, const BackendOrder& order, const std::string& weight);
+// What is not as it should be on this host, by the configuration of a file; `path` empty: the one in use.
+int examine(const Context& context, const std::string& path);
 // Which CPU and NIC queues each worker gets by the present table, and why.
 int show_topology(const Context& context);
 // Makes the dataplane give way to the program that now has its name, and waits until that forwards.

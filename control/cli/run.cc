@@ -175,6 +175,9 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
   add_configuration(app, chosen, args);
   add_plans(app, chosen, args);
   add_backend_commands(app, chosen, args);
+  CLI::App* doctor = add(app, chosen, "doctor", "What is not as it should be on this host, with the remedy",
+                         [&](const Context& context) { return examine(context, args.file); });
+  doctor->add_option("FILE", args.file, "The configuration; without one, what control uses");
   add(app, chosen, "topology", "Which CPU and NIC queues each worker gets on this machine, and why",
       show_topology);
   add(app, chosen, "upgrade-dataplane",

@@ -45,6 +45,7 @@ control_options=() # more of portico-control's
 # start_portico [lab config options]: both processes, supervised; returns when all backends are up.
 start_portico() {
   lab config "$@" >"$CONFIG" || exit 1
+  chmod 0640 "$CONFIG" # it has the hash key
   lab supervise --as control -- portico-control --config "$CONFIG" --run-dir "$RUN" "${control_options[@]}"
   lab supervise --as dataplane -- portico-dataplane --run-dir "$RUN"
   wait_for 30 well || { echo "not ok - Portico comes up"; portico status; exit 1; }

@@ -155,6 +155,27 @@ TEST_F(GuardTest, OutlivesItsProcessAndFollowsChanges) {
   expect_guarded(guard, kVip, 443);
 }
 
+TEST_F(GuardTest, FindsHolesFromOutside) {
+  Guard guard("edge"), other("edge");
+  const Endpoint listeners[] = {endpoint(kVip, 443), endpoint(kVip6, 443)};
+  const NatRange nat[] = {range("198.18.0.81", 1024, 65535), range("2001:db8::81", 1024, 65535)};
+  const auto has_hole = [&] {
+    return in_balancer([&] { return other.find_hole(listeners, nat).has_value(); });
+  };
+  EXPECT_TRUE(has_hole());
+  const auto apply = [&] { in_balancer([&] { ASSERT_FALSE(guard.apply(listeners, nat)); }); };
+  apply();
+  EXPECT_FALSE(has_hole());
+  for (const char* change : {"delete table inet portico-edge", "flush chain inet portico-edge arriving",
+                             "delete element inet portico-edge services6 { 2001:db8::80 . 443 }",
+                             "flush set inet portico-edge nat4"}) {
+    balancer_->run("nft '" + std::string(change) + "'");
+    EXPECT_TRUE(has_hole()) << change;
+    apply();
+    EXPECT_FALSE(has_hole()) << change;
+  }
+}
+
 TEST_F(GuardTest, SendsNoResetForAService) {
   Guard guard("edge");
   const Endpoint listeners[] = {endpoint(kVip, 443)};
