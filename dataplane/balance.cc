@@ -119,9 +119,9 @@ Fate fate_of(const WorkerCore& core, const Entry& entry, const Packet& packet) {
     if (is_protected(core, backend, entry)) return Fate::forward;
     return backend.takes_new && !is_half_closed(state) ? Fate::forward : Fate::renew;
   }
-  if (is_gone) return Fate::reset;
-  return backend.disposition == BackendDisposition::finish && packet.payload > 0 ? Fate::reset
-                                                                                 : Fate::forward;
+  const bool is_to_go = is_gone || (backend.disposition == BackendDisposition::finish && packet.payload > 0);
+  if (!is_to_go) return Fate::forward;
+  return is_guessed(entry) ? Fate::renew : Fate::reset;
 }
 
 template <typename F>

@@ -13,7 +13,9 @@ namespace {
 template <typename F>
 void observe(WorkerCore& core, DsrEntry<F>& e, const Packet& p) {
   const FlowState before = e.vitals.state();
-  const FlowState state = next_state(before, true, p.flags, true);
+  const FlowState after = next_state(before, true, p.flags, true);
+  // A client's FIN makes a guess no better.
+  const FlowState state = before == kGuessed && after == FlowState::closing ? kGuessed : after;
   const bool is_syn = p.flags & kSyn;
   if (is_syn && state == FlowState::syn) {
     const uint32_t sequence = tcp_sequence(p.l4);
@@ -47,6 +49,12 @@ void send_in(WorkerCore& core, Packet& p, uint16_t backend) {
   count_in(core.counters, p.service, backend, bytes);
 }
 
+// Whether another backend may have a flow whose SYN was not seen here, and get its packets all the same.
+bool has_second_chance(const Table& table, uint16_t service) {
+  const TableService& of = table.service(service);
+  return of.mode == Mode::dsr_gue && table.pool(of.pool).fallback_columns > 0;
+}
+
 // A flow that is not known goes by the pool's table, which is right for most even after a restart.
 // Remembering it is what the rate of new flows limits. `old`: the flow in whose place it comes, or 0; a SYN
 // that is refused leaves that as it is.
@@ -62,8 +70,10 @@ void open(WorkerCore& core, DsrFlows<F>& flows, Packet& p, uint32_t old = 0) {
   if (!(p.flags & kRst)) {
     const uint32_t rate = core.table->settings().new_flow_rate;
     const bool may_insert = rate == 0 || core.new_flows.take(core.cycles, rate);
-    const uint32_t reference =
-        may_insert ? insert_flow(core, flows, make_dsr_entry<F>(core, p.l3, p.l4, p.service, backend)) : 0;
+    auto entry = make_dsr_entry<F>(core, p.l3, p.l4, p.service, backend);
+    if (entry.vitals.state() == FlowState::established && has_second_chance(*core.table, p.service))
+      entry.vitals.set_state(kGuessed);
+    const uint32_t reference = may_insert ? insert_flow(core, flows, entry) : 0;
     if (reference == 0) bump(core.counters.flows_uninserted);
     if (reference != 0 && core.moved != nullptr && was_asked_for(p)) note_moved(core, flows, reference);
   }

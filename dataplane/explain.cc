@@ -14,7 +14,7 @@ struct Tuple {
 template <typename Entry>
 void describe(const Entry& entry, uint32_t now, ExplainAnswer& answer) {
   answer.found = true;
-  answer.state = entry.vitals.state();
+  answer.state = is_guessed(entry) ? FlowState::established : entry.vitals.state();
   answer.is_probationary = entry.vitals.probationary();
   answer.idle_ms = ticks_since(now, entry.vitals.seen()) * kTickMs;
   answer.backend = entry.backend;

@@ -44,6 +44,15 @@ struct DsrEntry {
 };
 static_assert(sizeof(DsrEntry<V4>) == 24 && sizeof(DsrEntry<V6>) == 48);
 
+// In dsr no server's FIN passes. There this state says of an established flow that its backend is a guess:
+// its SYN was not seen here, and by a second chance (docs/gue.md) another backend may have it. Such a flow is
+// never reset for the sake of the backend that it names.
+inline constexpr FlowState kGuessed = FlowState::server_fin;
+template <typename F>
+bool is_guessed(const DsrEntry<F>& entry) {
+  return entry.vitals.state() == kGuessed;
+}
+
 // How far a flow's PROXY protocol header has come, in one byte with the window scale of the backend's SYN.
 class HeaderMark {
  public:
@@ -112,5 +121,9 @@ struct alignas(64) NatEntry {
   }
 };
 static_assert(sizeof(NatEntry<V4>) == 64 && sizeof(NatEntry<V6>) == 128);
+template <typename F>
+bool is_guessed(const NatEntry<F>&) {
+  return false;
+}
 
 }  // namespace portico

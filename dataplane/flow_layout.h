@@ -11,7 +11,7 @@
 
 namespace portico {
 
-inline constexpr uint64_t kFlowMeaning = 1;
+inline constexpr uint64_t kFlowMeaning = 2;
 
 #define PORTICO_FIELD(field)                                          \
   hash = layout_hash_detail::mix(hash, std::string_view(#field));     \

@@ -65,7 +65,7 @@ Visit visit(WorkerCore& core, Flows& flows, uint32_t reference, bool may_be_gone
   if (is_expired(core, entry)) {
     erase_flow(core, flows, reference);
   } else if (may_be_gone && state != FlowState::dead && is_gone(core, entry)) {
-    if (is_closed(state)) {
+    if (is_closed(state) || is_guessed(entry)) {
       erase_flow(core, flows, reference);
     } else {
       const ResetOutcome outcome = reset_flow(core, flows, reference);

@@ -3,7 +3,7 @@
 #
 # What the lab's parts share: names, places, addresses, and how to run something inside one of its hosts.
 #
-# A lab called N has the hosts client, balancer, portal-1..K and switch, each a network namespace N-HOST. Everything it
+# A lab called N has the hosts client, balancer, portal-1..K and switch, and may have balancer-2 and router, each a network namespace N-HOST. Everything it
 # writes lies in one tmpfs, $STATE, so that removing it leaves nothing behind. What is the same for all labs and costs
 # time to make (an initialised database, a 100 MiB file, a certificate) lies in $CACHE.
 
@@ -14,6 +14,8 @@ CACHE=${PORTICO_LAB_CACHE:-/var/cache/portico-lab}
 readonly CLIENT_V4=198.18.0.2 CLIENT_V6=2001:db8::2
 readonly FRONT_V4=198.18.0.1 FRONT_V6=2001:db8::1
 readonly BACK_V4=198.18.1.1 BACK_V6=2001:db8:1::1
+readonly FRONT2_V4=198.18.0.4 FRONT2_V6=2001:db8::4 BACK2_V4=198.18.1.4 BACK2_V6=2001:db8:1::4 # balancer-2
+readonly ROUTER_V4=198.18.0.3 ROUTER_V6=2001:db8::3
 readonly FRONT_NET_V4=198.18.0.0/24 FRONT_NET_V6=2001:db8::/64
 readonly BACK_NET_V4=198.18.1.0/24 BACK_NET_V6=2001:db8:1::/64
 readonly VIP_V4=198.18.0.10 VIP_V6=2001:db8::10
@@ -49,7 +51,7 @@ read_settings() {
 }
 
 # The lab's namespaces, by name, whether or not the lab is whole.
-namespaces() { ip netns list | awk '{print $1}' | grep -xE "$NAME-(client|balancer|switch|portal-[0-9]+)" || true; }
+namespaces() { ip netns list | awk '{print $1}' | grep -xE "$NAME-(client|balancer|balancer-2|router|switch|portal-[0-9]+)" || true; }
 
 host_exists() { [ -e "/run/netns/$NAME-$1" ]; }
 

@@ -74,6 +74,28 @@ make_balancer() {
   fi
 }
 
+make_second_balancer() {
+  add_host balancer-2
+  set_net_keys balancer-2 ipv4/ip_forward=1 ipv6/conf/all/forwarding=1 \
+    ipv4/conf/all/send_redirects=0 ipv4/conf/default/send_redirects=0
+  connect balancer-2 front front 02:00:00:00:00:04
+  addresses balancer-2 front "$FRONT2_V4/24" "$FRONT2_V6/64" "$BACK2_V4/24" "$BACK2_V6/64"
+}
+
+# What spreads clients' connections over both balancers (RFC 2992), by addresses and ports. One-armed: it sends on by the
+# interface that it receives by, and the portals answer past it.
+make_router() {
+  add_host router
+  set_net_keys router ipv4/ip_forward=1 ipv6/conf/all/forwarding=1 ipv4/conf/all/send_redirects=0 \
+    ipv4/conf/default/send_redirects=0 ipv4/fib_multipath_hash_policy=1 ipv6/fib_multipath_hash_policy=1
+  connect router eth0 front 02:00:00:00:00:03
+  addresses router eth0 "$ROUTER_V4/24" "$ROUTER_V6/64"
+  ns router route add "$VIP_V4" nexthop via "$FRONT_V4" nexthop via "$FRONT2_V4"
+  ns router route add "$VIP_V6" nexthop via "$FRONT_V6" nexthop via "$FRONT2_V6"
+  ns client route add "$VIP_V4" via "$ROUTER_V4"
+  ns client route add "$VIP_V6" via "$ROUTER_V6"
+}
+
 make_client() {
   local i n
   add_host client
@@ -125,6 +147,10 @@ make_network() {
   fi
   make_balancer front "$portal_bridge"
   make_client front
+  if [ "$BALANCERS" = 2 ]; then
+    make_second_balancer
+    make_router
+  fi
   for ((k = 1; k <= PORTALS; ++k)); do make_portal "$k" "$portal_bridge"; done
 }
 

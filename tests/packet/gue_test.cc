@@ -169,6 +169,30 @@ TEST_P(Gue, AFlowThatIsElsewhereHasItsSlotAsAHop) {
   EXPECT_EQ(unwrap(seen.ip).hops, (std::vector{backend(3), backend(1)}));
 }
 
+// A flow whose SYN was not seen here may be another backend's: the end of the one that the table names is no
+// reason to reset it.
+TEST_P(Gue, TheEndOfAGuessedBackendResetsNoFlow) {
+  TableContent content = gue_content(outer_is_v6(), {3, 1});
+  Rig rig(content);
+  const uint16_t known = 40000, silent = 40001, talking = 40002;
+  rig.send_one(from_client(known).flags(kSynFlag));
+  for (const uint16_t port : {known, silent, talking})
+    EXPECT_EQ(rig.send_one(from_client(port).ack(1)).mac, "02:00:00:00:00:12");
+  content.pools[0].backends[1].disposition = static_cast<uint8_t>(BackendDisposition::reset);
+  content.pools[0].backends[1].weight = 0;
+  aim_at(content, 3);
+  content.pools[0].record.fallback_columns = 1;
+  content.pools[0].fallback.assign(content.pools[0].lookup.size(), 1);
+  rig.adopt(content);
+  const Seen seen = rig.send_one(from_client(talking).ack(1).payload("x"));
+  EXPECT_EQ(seen.mac, "02:00:00:00:00:13");
+  EXPECT_EQ(unwrap(seen.ip).hops, (std::vector{backend(1)}));
+  const auto swept = rig.sweep_ms(3000);
+  ASSERT_EQ(swept.size(), 1u) << "the RST of the one that began here";
+  EXPECT_EQ(rig.send_one(from_client(silent).ack(1)).mac, "02:00:00:00:00:13");
+  EXPECT_EQ(rig.drops(DropReason::flow_reset), 0u);
+}
+
 TEST_P(Gue, BackendsWhoseFlowsAreResetAreNoHops) {
   TableContent content = gue_content(outer_is_v6(), {3, 1});
   content.pools[0].backends[2].disposition = static_cast<uint8_t>(BackendDisposition::reset);
