@@ -59,6 +59,11 @@ class TokenBucket {
     tokens_ -= 1.0;
     return true;
   }
+  // Whether take() would.
+  bool has_any(uint64_t now, uint32_t rate) {
+    if (now != last_ || !started_) refill(now, rate);
+    return tokens_ >= 1.0;
+  }
   // Gives back what the last call took: as if it had not been made, to the last bit.
   void give_back() { tokens_ += 1.0; }
 

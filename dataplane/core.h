@@ -113,7 +113,7 @@ struct WorkerCore {
   uint64_t cycles = 0;  // TSC
   uint32_t now = 0;     // the same as a tick
   Timeouts timeouts{};
-  TokenBucket new_flows, answers, sweep_resets, icmp_rounds, too_big, claimed_urgent;
+  TokenBucket new_flows, evictions, answers, sweep_resets, icmp_rounds, too_big, claimed_urgent;
   uint64_t last_sweep = 0;     // TSC
   uint64_t swept_version = 0;  // Table::flow_version of the last sweep
   uint32_t swept_since = 0;    // the tick since which it is that

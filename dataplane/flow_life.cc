@@ -8,7 +8,7 @@ namespace portico {
 namespace {
 
 // Entries looked at for one to evict before giving up.
-constexpr uint32_t kEvictionSteps = 64;
+constexpr uint32_t kEvictionSteps = 64, kFirstEvictionSteps = 4;
 
 // Established flows never give way.
 template <typename Entry>
@@ -16,10 +16,10 @@ bool may_be_evicted(const WorkerCore& core, const Entry& entry) {
   return entry.vitals.probationary() || is_closed(entry.vitals.state()) || is_expired(core, entry);
 }
 
-// Frees an entry anywhere in a full table.
+// Frees an entry anywhere in a full table, if there is one among so many.
 template <typename Flows>
-bool evict_any(WorkerCore& core, Flows& flows, uint32_t& victim) {
-  for (uint32_t step = 0; step < kEvictionSteps && step < flows.highest(); ++step) {
+bool evict_any(WorkerCore& core, Flows& flows, uint32_t& victim, uint32_t steps) {
+  for (uint32_t step = 0; step < steps && step < flows.highest(); ++step) {
     victim = victim >= flows.highest() ? 1 : victim + 1;
     if (!flows.is_live(victim) || !may_be_evicted(core, flows[victim])) continue;
     erase_flow(core, flows, victim);
@@ -110,10 +110,40 @@ bool is_expired(const WorkerCore& core, const Entry& entry) {
   return ticks_since(core.now, entry.vitals.seen()) > timeout_of(entry.vitals.state(), core.timeouts, idle);
 }
 
+// What the next eviction of the backend's half-open flows will touch, and of the one after that the entry.
+template <typename F>
+void prefetch_oldest(const WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
+  const NatEntry<F>& next = flows[flows.oldest_half_open(backend)];
+  flows.index().prefetch(hash_of_client_side(core, next));
+  flows.index().prefetch(hash_of_backend_side(core, next));
+  __builtin_prefetch(&flows[next.newer], 1);
+}
+
+// A few steps find a flow that is over, if the table is full of such; else it is likely full of half-open
+// ones.
+template <typename F>
+bool make_room(WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
+  uint32_t& victim = core.set<F>().nat_victim;
+  return evict_any(core, flows, victim, kFirstEvictionSteps) || evict_half_open(core, flows, backend) ||
+         evict_any(core, flows, victim, kEvictionSteps - kFirstEvictionSteps);
+}
+
+template <typename F>
+bool evict_half_open(WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
+  const uint32_t oldest = flows.oldest_half_open(backend);
+  if (oldest == 0) return false;
+  erase_flow(core, flows, oldest);
+  bump(core.counters.evictions);
+  prefetch_oldest(core, flows, backend);
+  return true;
+}
+
 template <typename F>
 uint32_t insert_flow(WorkerCore& core, DsrFlows<F>& flows, const DsrEntry<F>& entry) {
   uint32_t reference = flows.allocate();
-  if (reference == 0 && evict_any(core, flows, core.set<F>().dsr_victim)) reference = flows.allocate();
+  if (reference == 0 && core.evictions.take(core.cycles, kDsrEvictionRate) &&
+      evict_any(core, flows, core.set<F>().dsr_victim, kEvictionSteps))
+    reference = flows.allocate();
   if (reference == 0) return 0;
   flows.fill(reference, entry);
   if (!insert_key(core, flows, hash_of_client_side(core, entry), reference)) {
@@ -127,7 +157,7 @@ uint32_t insert_flow(WorkerCore& core, DsrFlows<F>& flows, const DsrEntry<F>& en
 template <typename F>
 uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& entry) {
   uint32_t reference = flows.allocate();
-  if (reference == 0 && evict_any(core, flows, core.set<F>().nat_victim)) reference = flows.allocate();
+  if (reference == 0 && make_room(core, flows, entry.backend)) reference = flows.allocate();
   if (reference == 0) return 0;
   flows.fill(reference, entry);
   const uint64_t client_side = hash_of_client_side(core, entry);
@@ -236,6 +266,8 @@ std::optional<FlowLoss> index_flow(WorkerCore& core, NatFlows<F>& flows, const F
   template uint32_t insert_flow(WorkerCore&, DsrFlows<F>&, const DsrEntry<F>&);            \
   template uint32_t insert_flow(WorkerCore&, NatFlows<F>&, const NatEntry<F>&);            \
   template uint32_t replace_flow(WorkerCore&, NatFlows<F>&, uint32_t, const NatEntry<F>&); \
+  template bool make_room(WorkerCore&, NatFlows<F>&, uint16_t);                            \
+  template bool evict_half_open(WorkerCore&, NatFlows<F>&, uint16_t);                      \
   template void erase_flow(WorkerCore&, DsrFlows<F>&, uint32_t);                           \
   template void erase_flow(WorkerCore&, NatFlows<F>&, uint32_t);                           \
   template void note_moved(WorkerCore&, const DsrFlows<F>&, uint32_t);                     \

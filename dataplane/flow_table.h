@@ -50,6 +50,7 @@ class FlowTable {
   // Bytes of the entries of a table.
   static constexpr size_t entries_size(uint32_t capacity) { return (size_t{capacity} + 1) * sizeof(Entry); }
 
+  bool has_free() const { return free_ != 0 || highest_ != capacity_; }
   // A free entry, to be filled and indexed by the caller, or 0 if there is none.
   uint32_t allocate() {
     if (free_ != 0) {

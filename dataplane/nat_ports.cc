@@ -92,10 +92,7 @@ void arrange_ports(const WorkerCore& core, NatFlows<F>& flows) {
 // answer.
 template <typename F>
 void limit_half_open(WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
-  const uint32_t oldest = flows.oldest_half_open(backend);
-  if (oldest == 0 || flows.half_open_count(backend) < flows.half_open_limit()) return;
-  erase_flow(core, flows, oldest);
-  bump(core.counters.evictions);
+  if (flows.half_open_count(backend) >= flows.half_open_limit()) evict_half_open(core, flows, backend);
 }
 
 }  // namespace

@@ -104,17 +104,33 @@ class PlainOpening {
     uint8_t* const l3 = p.l3;
     const uint8_t* const l4 = l3 + F::kHeaderSize;
     const auto& way = ways_[backend];
-    const uint32_t rate = table_.settings().new_flow_rate;
     const auto is_it = [&](const DsrEntry<F>& e) { return e.is_client_of(l3, l4); };
     const DsrFlows<F>::NewKey key(*dsr_, hash, is_it);
-    if (!key.is_new() || !has_room(core_, way.port)) return false;
-    if (rate != 0 && !core_.new_flows.take(core_.cycles, rate)) return false;
+    if (!key.is_new() || !has_room(core_, way.port) || !remember_dsr(p, key, backend)) return false;
+    count_new_flow(core_, p.service, backend);
+    count_in(core_.counters, p.service, backend, p.length);
+    age_header<F>(l3);
+    send_plain(core_, p.mbuf, l3, way.macs, way.port);
+    return true;
+  }
+
+  // Makes the flow's entry, unless the rate of new flows or a full table is in the way: then the flow goes by
+  // the hash alone. False: the general stages are to look.
+  bool remember_dsr(const PlainPacket& p, const DsrFlows<F>::NewKey& key, uint16_t backend) {
+    const uint32_t rate = table_.settings().new_flow_rate;
+    const bool is_slow_enough = rate == 0 || core_.new_flows.take(core_.cycles, rate);
+    if (!is_slow_enough || (!dsr_->has_free() && !core_.evictions.has_any(core_.cycles, kDsrEvictionRate))) {
+      bump(core_.counters.flows_uninserted);
+      return true;
+    }
     const uint32_t reference = dsr_->allocate();
     if (reference == 0 || !key.insert(*dsr_, reference)) {
       if (reference != 0) dsr_->release(reference);
       if (rate != 0) core_.new_flows.give_back();  // the general stages take it
       return false;
     }
+    const uint8_t* const l3 = p.l3;
+    const uint8_t* const l4 = l3 + F::kHeaderSize;
     DsrEntry<F>& e = (*dsr_)[reference];
     e.client = source_of<F>(l3);
     e.vip = destination_of<F>(l3);
@@ -125,10 +141,6 @@ class PlainOpening {
     e.client_ack = tcp_sequence(l4);
     begin_life(e);
     count_flow(core_, e);
-    count_new_flow(core_, p.service, backend);
-    count_in(core_.counters, p.service, backend, p.length);
-    age_header<F>(l3);
-    send_plain(core_, p.mbuf, l3, way.macs, way.port);
     return true;
   }
 
@@ -142,9 +154,11 @@ class PlainOpening {
     const auto has_port = [&](const NatEntry<F>& e) {
       return e.is_from_backend(way.address, o.backend_port, o.nat, o.nat_port);
     };
-    if (!may_be_half_open(backend) || !has_room(core_, way.port)) return false;
+    if (nat_->ports_generation() != table_.generation() || !has_room(core_, way.port)) return false;
     const NewKey client_side(*nat_, hash, is_it), backend_side(*nat_, o.reply_hash, has_port);
     if (!client_side.is_new() || !backend_side.is_new()) return false;
+    if (nat_->half_open_count(backend) >= nat_->half_open_limit()) evict_half_open(core_, *nat_, backend);
+    if (!nat_->has_free() && !make_room(core_, *nat_, backend)) return false;
     const uint32_t reference = insert_keys(client_side, backend_side, hash);
     if (reference == 0) return false;
     nat_->cursor(o.nat_index) = o.after;
@@ -174,12 +188,6 @@ class PlainOpening {
     std::atomic_signal_fence(std::memory_order_seq_cst);
     e.vitals = Vitals(FlowState::syn, true, core_.now);
     std::atomic_signal_fence(std::memory_order_seq_cst);
-  }
-
-  // Whether one flow more is within the limit, as far as that has been counted for this table.
-  bool may_be_half_open(uint16_t backend) const {
-    return nat_->ports_generation() == table_.generation() &&
-           nat_->half_open_count(backend) < nat_->half_open_limit();
   }
 
   // A free entry under both keys, or 0.

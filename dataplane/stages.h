@@ -132,6 +132,15 @@ uint64_t client_hash_of(const WorkerCore& core, const typename F::Ip& client, ui
                         const typename F::Ip& vip, uint16_t vip_port) {
   return F::hash(core.flow_key, client, client_port, vip, vip_port);
 }
+// So many flows a second may evict others from a full table in dsr; further ones go by the hash alone, which
+// is right for them as long as the pool's table is: a flood would but turn the table over.
+inline constexpr uint32_t kDsrEvictionRate = 100'000;
+// Frees an entry of a full table. False: there is none that may give way, or it was not found.
+template <typename F>
+bool make_room(WorkerCore& core, NatFlows<F>& flows, uint16_t backend);
+// Frees the entry of the backend's oldest half-open flow, if it has any.
+template <typename F>
+bool evict_half_open(WorkerCore& core, NatFlows<F>& flows, uint16_t backend);
 // Puts a filled-in entry into the table; makes room by evicting probationary and closed flows, never an
 // established one. Returns its reference, or 0.
 template <typename F>

@@ -278,6 +278,7 @@ WorkerCore::WorkerCore(const WorkerConfig& c)
                : c.store != nullptr ? c.store->flow_key()
                                     : random_key()),
       new_flows(c.tsc_hz),
+      evictions(c.tsc_hz),
       answers(c.tsc_hz),
       sweep_resets(c.tsc_hz),
       icmp_rounds(c.tsc_hz),

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "dataplane/stages.h"
 #include "tests/packet/rig.h"
 #include "tests/support/sample_table.h"
 
@@ -276,6 +277,60 @@ TEST(Flood, ProbationaryFlowsGiveWayToNewOnesButEstablishedStay) {
   }
   EXPECT_EQ(rig.of_service(1, &ServiceFeedback::missed) + rig.of_service(2, &ServiceFeedback::missed),
             missed);
+}
+
+TEST(Flood, OverAFullTableGoesByTheHashInsteadOfTurningItOver) {
+  constexpr uint32_t kFlows = 64, kSyns = 15000, kEvictions = kDsrEvictionRate / 10;
+  Rig rig(content_to(1), {.flows = kFlows});
+  std::vector<Bytes> flood;
+  for (uint16_t i = 0; i < kSyns; ++i)
+    flood.push_back(Tcp("198.51.100.9", static_cast<uint16_t>(1000 + i), kVip4, kDsr).flags(kSynFlag));
+  rig.send(flood);
+  EXPECT_EQ(rig.total(&WorkerCounters::forwarded), kSyns);
+  EXPECT_EQ(rig.total(&WorkerCounters::evictions), kEvictions);
+  EXPECT_EQ(rig.total(&WorkerCounters::flows_uninserted), kSyns - kEvictions - kFlows);
+  EXPECT_EQ(rig.of_service(1, &ServiceFeedback::new_flows), kSyns);
+  rig.advance_ms(1);
+  rig.send(client(kDsr).flags(kSynFlag));
+  EXPECT_EQ(rig.total(&WorkerCounters::evictions), kEvictions + 1);
+}
+
+// SYNs of NAT flows from `first` on; the flows' sides toward the backend.
+std::vector<Seen> open_half(Rig& rig, uint16_t first, uint16_t count) {
+  std::vector<Seen> seen;
+  for (uint16_t i = 0; i < count; ++i)
+    seen.push_back(
+        rig.send_one(client(kNat, static_cast<uint16_t>(first + i)).flags(kSynFlag).seq(kClientIsn)));
+  return seen;
+}
+bool is_known(Rig& rig, const Seen& in) {
+  const auto out = rig.send(Tcp(in.destination, in.destination_port, in.source, in.source_port)
+                                .flags(kSynFlag | kAckFlag)
+                                .seq(kServerIsn)
+                                .ack(kClientIsn + 1));
+  return sent_to(out, kClient4) != nullptr;
+}
+
+TEST(Flood, OfHalfOpenNatFlowsInAFullTableTheOldestGivesWay) {
+  Rig rig(content_to(1), {.flows = 64});
+  for (uint16_t port = 1; port <= 60; ++port) open_nat(rig, port);
+  const std::vector<Seen> half_open = open_half(rig, 100, 4);
+  EXPECT_EQ(open_half(rig, 200, 2).size(), 2u);
+  EXPECT_EQ(rig.total(&WorkerCounters::evictions), 2u);
+  EXPECT_FALSE(is_known(rig, half_open[0]) || is_known(rig, half_open[1]));
+  EXPECT_TRUE(is_known(rig, half_open[2]) && is_known(rig, half_open[3]));
+}
+
+TEST(Flood, NatFlowsThatAreOverGiveWayBeforeHalfOpenOnes) {
+  Rig rig(content_to(1), {.flows = 64});
+  for (uint16_t port = 1; port <= 60; ++port) {
+    open_nat(rig, port);
+    rig.send_one(client(kNat, port).flags(kRstFlag).seq(kClientIsn + 6));
+  }
+  const std::vector<Seen> half_open = open_half(rig, 100, 4);
+  open_half(rig, 200, 20);
+  EXPECT_EQ(rig.total(&WorkerCounters::evictions), 20u);
+  for (const Seen& in : half_open) EXPECT_TRUE(is_known(rig, in));
 }
 
 TEST(Flood, HalfOpenFlowsHoldAQuarterOfThePorts) {
