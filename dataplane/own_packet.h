@@ -29,27 +29,37 @@ template <typename F>
 void write_ip_header(uint8_t* l3, const typename F::Ip& source, const typename F::Ip& destination,
                      const OwnHeader& header) {
   if constexpr (F::kFamily == Family::v4) {
-    std::memset(l3, 0, F::kHeaderSize);
-    l3[0] = 0x45;
-    l3[1] = header.traffic_class;
-    store(l3 + 2, htons(static_cast<uint16_t>(F::kHeaderSize + header.payload)));
-    store(l3 + 6, htons(0x4000));  // do not fragment
-    l3[9] = header.protocol;
+    std::array<uint16_t, 6> words = {htons(static_cast<uint16_t>(0x4500 | header.traffic_class)),
+                                     htons(static_cast<uint16_t>(F::kHeaderSize + header.payload)),
+                                     0,
+                                     htons(0x4000),  // do not fragment
+                                     htons(static_cast<uint16_t>(kOwnTtl << 8 | header.protocol)),
+                                     0};
+    // Before they are written: reading back at once what smaller stores wrote waits for them.
+    uint64_t sum = sum_of(source) + sum_of(destination);
+    for (const uint16_t word : words) sum += word;
+    words[5] = static_cast<uint16_t>(~fold_sum(sum));
+    std::memcpy(l3, words.data(), sizeof words);
   } else {
     store(l3, htonl(0x60000000u | uint32_t{header.traffic_class} << 20 | header.flow_label));
     store(l3 + 4, htons(header.payload));
     l3[6] = header.protocol;
+    l3[F::kTtlOffset] = kOwnTtl;
   }
-  l3[F::kTtlOffset] = kOwnTtl;
   store(l3 + F::kSourceOffset, source);
   store(l3 + F::kDestinationOffset, destination);
-  if constexpr (F::kFamily == Family::v4)
-    store(l3 + 10, static_cast<uint16_t>(~fold_sum(sum_bytes(l3, F::kHeaderSize))));
 }
 
 // Bytes of the packet's buffer before its IP header.
 inline uint32_t room_before(const Packet& p) {
   return static_cast<uint32_t>(p.l3 - static_cast<const uint8_t*>(p.mbuf->buf_addr));
+}
+
+// Moves the start of the frame forward by so many bytes, for which there is room; back if they are negative.
+inline void prepend(rte_mbuf* m, ptrdiff_t bytes) {
+  m->data_off = static_cast<uint16_t>(m->data_off - bytes);
+  m->data_len = static_cast<uint16_t>(m->data_len + bytes);
+  m->pkt_len = static_cast<uint32_t>(m->pkt_len + bytes);
 }
 
 // Makes the mbuf one segment that ends with the packet, of `ip_length` bytes at l3 from now on.

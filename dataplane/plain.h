@@ -12,6 +12,7 @@
 #include "dataplane/plain_header.h"
 #include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
+#include "dataplane/tunnel_header.h"
 
 namespace portico {
 
@@ -86,6 +87,9 @@ class PlainPath {
         dsr_(core.set<F>().dsr.load(std::memory_order_relaxed)),
         nat_(core.set<F>().nat.load(std::memory_order_relaxed)),
         ways_(core.table->plain_ways(typename F::Ip{})),
+        tunnel_source_(core.table->tunnel_source<F>()),
+        table_(*core.table),
+        services_(&table_.service(0)),
         hops_(core.table->next_hop_count() != 0 ? &core.table->next_hop(0) : nullptr),
         alive_(Vitals(FlowState::established, false, core.now)),
         route_version_(core.table->route_version()) {}
@@ -104,6 +108,32 @@ class PlainPath {
     e.client_ack = tcp_acknowledgement(l4);
     e.vitals = alive_;
     age_header<F>(l3);
+    count_in(core_.counters, service, backend, length);
+    return true;
+  }
+
+  // Mode dsr_ipip, where the tunnel is of the packet's own family.
+  [[gnu::always_inline]] bool ipip(const PlainPacket& p) {
+    uint8_t* const l3 = p.l3;
+    const uint8_t* const l4 = l3 + F::kHeaderSize;
+    DsrEntry<F>& e = (*dsr_)[p.candidate];
+    const uint16_t service = p.service, backend = e.backend, length = p.length;
+    if (!e.vitals.is_plain() || e.service != service || !e.is_client_of(l3, l4)) return false;
+    if (services_[service].mode != Mode::dsr_ipip || !tunnel_source_.exists()) return false;
+    const auto& way = ways_[backend];
+    const auto room = static_cast<uint32_t>(l3 - static_cast<const uint8_t*>(p.mbuf->buf_addr));
+    if (length + F::kHeaderSize > way.mtu || room < F::kHeaderSize + kLargestL2 || !has_room(core_, way.port))
+      return false;
+    e.client_ack = tcp_acknowledgement(l4);
+    e.vitals = alive_;
+    age_header<F>(l3);
+    const uint64_t hash = tunnel_hash<F>(table_, l3, l4);
+    uint8_t* const outer = l3 - F::kHeaderSize;
+    write_ip_header<F>(outer, tunnel_source_.pick(hash), way.address,
+                       tunnel_header<F>(l3, kTunnelProtocol<F>, length, hash));
+    prepend(p.mbuf, F::kHeaderSize);
+    send_plain(core_, p.mbuf, outer, way.macs, way.port);
+    store(outer - 2, htons(F::kFamily == Family::v4 ? 0x0800 : 0x86dd));
     count_in(core_.counters, service, backend, length);
     return true;
   }
@@ -147,6 +177,9 @@ class PlainPath {
   DsrFlows<F>* const dsr_;
   NatFlows<F>* const nat_;
   const PlainWay<typename F::Ip>* const ways_;
+  const TunnelSource<F> tunnel_source_;
+  const Table& table_;
+  const TableService* const services_;
   const TableNextHop* const hops_;
   const Vitals alive_;
   const uint16_t route_version_;

@@ -3,6 +3,7 @@
 // address to which the packet went, as answers of a host do: senders need no more to believe it.
 #include "dataplane/too_big.h"
 
+#include "dataplane/own_packet.h"
 #include "dataplane/stages.h"
 
 namespace portico {
@@ -21,9 +22,7 @@ void move_front(Packet& p, uint32_t bytes) {
   const uint8_t* const frame = rte_pktmbuf_mtod(m, uint8_t*);
   const auto l2_size = static_cast<size_t>(p.l3 - frame);
   p.l3 -= bytes;
-  m->data_off = static_cast<uint16_t>(m->data_off - bytes);
-  m->data_len = static_cast<uint16_t>(m->data_len + bytes);
-  m->pkt_len += bytes;
+  prepend(m, bytes);
   std::memmove(p.l3 - l2_size, frame, l2_size);
 }
 

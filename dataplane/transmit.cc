@@ -3,6 +3,7 @@
 #include <rte_mbuf.h>
 
 #include "dataplane/kernel_rules.h"
+#include "dataplane/own_packet.h"
 #include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
 
@@ -23,10 +24,7 @@ void write_l2(Packet& packet, const TableNextHop& hop) {
   rte_mbuf* const m = packet.mbuf;
   const uint32_t size = hop.vlan != 0 ? kTaggedSize : kUntaggedSize;
   uint8_t* const start = packet.l3 - size;
-  const auto grown = rte_pktmbuf_mtod(m, uint8_t*) - start;
-  m->data_off = static_cast<uint16_t>(m->data_off - grown);
-  m->data_len = static_cast<uint16_t>(m->data_len + grown);
-  m->pkt_len = static_cast<uint32_t>(m->pkt_len + grown);
+  prepend(m, rte_pktmbuf_mtod(m, uint8_t*) - start);
   m->ol_flags &= kBufferFlags;
   std::memcpy(start, hop.macs.data(), hop.macs.size());
   if (hop.vlan != 0) {

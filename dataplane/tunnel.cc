@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "bpf/gue.h"
-#include "dataplane/own_packet.h"
 #include "dataplane/stages.h"
+#include "dataplane/tunnel_header.h"
 
 namespace portico {
 
@@ -15,15 +15,6 @@ namespace {
 static_assert(GUE_DEFAULT_PORT == kDefaultGuePort && GUE_MAX_HOPS >= kMaxFallbackColumns);
 
 constexpr uint32_t kUdpSize = 8;
-
-template <typename F>
-constexpr uint8_t kProtocolOf = F::kFamily == Family::v4 ? IPPROTO_IPIP : IPPROTO_IPV6;
-
-template <typename F>
-uint8_t traffic_class_of(const uint8_t* l3) {
-  if constexpr (F::kFamily == Family::v4) return l3[1];
-  return static_cast<uint8_t>(l3[0] << 4 | l3[1] >> 4);
-}
 
 // Further backends that may have a flow, by their addresses of the outer family.
 template <typename Outer>
@@ -100,7 +91,7 @@ void write_middle(uint8_t* at, const Middle<Outer>& middle) {
   const gue_header header{
       .first = static_cast<uint8_t>(
           middle.hops.count == 0 ? 0 : GUE_HOPS_WORDS(middle.hops.count, sizeof(typename Outer::Ip))),
-      .protocol = kProtocolOf<Inner>,
+      .protocol = kTunnelProtocol<Inner>,
       .flags = 0};
   store(at + kUdpSize, header);
   if (middle.hops.count == 0) return;
@@ -124,11 +115,9 @@ void write_udp(uint8_t* at, uint16_t size, uint32_t middle_size, uint64_t hash, 
   store(at + 6, checksum != 0 ? checksum : uint16_t{0xffff});
 }
 
-// The packet becomes the outer one. DSCP and ECN are the inner packet's: RFC 2983 section 3.1 (uniform), RFC
-// 6040 section 4.1 (normal mode). The flow label is for who spreads flows by it (RFC 6438).
+// The packet becomes the outer one.
 template <typename Inner, typename Outer>
 void wrap(const Table& table, Packet& p, const TunnelFlow<Inner>& flow, const Middle<Outer>& middle) {
-  constexpr uint32_t kFlowLabel = 0xfffff;
   const auto source = table.tunnel_source<Outer>().pick(flow.hash);
   const auto& destination = address_of<Outer>(table.backend(flow.backend));
   const auto payload = static_cast<uint16_t>(p.ip_length + middle.size());
@@ -139,10 +128,8 @@ void wrap(const Table& table, Packet& p, const TunnelFlow<Inner>& flow, const Mi
     write_udp<Outer>(at, payload, middle.size(), flow.hash >> 40, table.settings().gue_port,
                      sum_of_packet<Inner>(p), source, destination);
   }
-  const OwnHeader header{.protocol = middle.is_gue ? uint8_t{IPPROTO_UDP} : kProtocolOf<Inner>,
-                         .payload = payload,
-                         .traffic_class = traffic_class_of<Inner>(p.l3),
-                         .flow_label = static_cast<uint32_t>(flow.hash >> 12) & kFlowLabel};
+  const uint8_t protocol = middle.is_gue ? uint8_t{IPPROTO_UDP} : kTunnelProtocol<Inner>;
+  const OwnHeader header = tunnel_header<Inner>(p.l3, protocol, payload, flow.hash);
   p.l3 -= Outer::kHeaderSize + middle.size();
   p.ip_length = static_cast<uint16_t>(payload + Outer::kHeaderSize);
   p.is_v6 = Outer::kFamily == Family::v6;

@@ -79,6 +79,7 @@ template <bool kAreFar>
     const PlainPacket plain{p.mbuf, p.l3, p.candidate, p.ip_length, p.service};
     const bool is_done = p.shape == Shape::later && p.is_v6 &&
                          (p.path == Path::dsr       ? v6.dsr(plain)
+                          : p.path == Path::tunnel  ? v6.ipip(plain)
                           : p.path == Path::nat_in  ? v6.nat_in(plain)
                           : p.path == Path::nat_out ? v6.nat_out(plain)
                                                     : false);
@@ -91,12 +92,13 @@ template <bool kAreFar>
 struct ShortWays {
   explicit ShortWays(const WorkerCore& core)
       : dsr(core.look.acks & core.columns.of_path(Path::dsr)),
+        tunnel(core.look.acks & core.columns.of_path(Path::tunnel)),
         nat_in(core.look.acks & core.columns.of_path(Path::nat_in)),
         nat_out(core.look.acks & core.columns.of_path(Path::nat_out)),
         openings(core.look.syns & core.columns.openable()),
         nat(core.columns.of_path(Path::nat_in)),
         plain(core.columns.known()) {}
-  const uint64_t dsr, nat_in, nat_out, openings;
+  const uint64_t dsr, tunnel, nat_in, nat_out, openings;
   const uint64_t nat;    // of the openings
   const uint64_t plain;  // on any way, short or not
 };
@@ -134,6 +136,9 @@ template <bool kAreFar>
   if (ways.nat_out & bit)
     return run_along<kAreFar>(core, ways.nat_out, begin,
                               [&](uint32_t i) { return v4.nat_out(plain_at(core, i)); });
+  if (ways.tunnel & bit)
+    return run_along<kAreFar>(core, ways.tunnel, begin,
+                              [&](uint32_t i) { return v4.ipip(plain_at(core, i)); });
   if (ways.openings & bit)
     return run_along<kAreFar>(core, ways.openings, begin, [&](uint32_t i) {
       return opening.open(plain_at(core, i), (ways.nat >> i) & 1, core.columns.hashes[i], core.openings[i]);

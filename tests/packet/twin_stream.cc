@@ -161,7 +161,7 @@ TableContent twin_content() {
 }
 
 void change(TableContent& c, std::mt19937& random) {
-  switch (random() % 10) {
+  switch (random() % 11) {
     case 0:
     case 1:
       return change_backend(any_of(c.pools[0].backends, random), random);
@@ -186,6 +186,10 @@ void change(TableContent& c, std::mt19937& random) {
         s.mode = static_cast<uint8_t>(random() % 2 ? Mode::dsr_gue : Mode::dsr_ipip);
       return;
     }
+    case 9:
+      c.settings.tunnel_source_v6 = random() % 2 ? address("2001:db8:99::") : Address{};
+      c.settings.tunnel_length_v6 = c.settings.tunnel_source_v6.is_none() ? 0 : 64;
+      return;
     default:
       c.settings.new_flow_rate = random() % 2 ? 100 : 0;
       c.settings.reset_rate = random() % 2 ? 200 : 10000;
