@@ -97,10 +97,11 @@ class FlowTable {
           place_(table.index_.place_of_new(hash)),
           is_new_(place_ != nullptr || table.find(hash, 0, matches) == 0) {}
     bool is_new() const { return is_new_; }
-    // As insert_key(). Since the key was made, the table may have got one other, `before`.
+    // As insert_key(). Since the key was made, the table may have lost some, and got one other, `before`; one
+    // without a place of its own may have taken this one's, in its second bucket.
     bool insert(FlowTable& table, uint32_t reference, const NewKey* before = nullptr) const {
-      if (place_ == nullptr || (before != nullptr && before->place_ == place_))
-        return table.index_.insert(hash_, reference);
+      const bool may_be_taken = before != nullptr && (before->place_ == nullptr || before->place_ == place_);
+      if (place_ == nullptr || may_be_taken) return table.index_.insert(hash_, reference);
       table.index_.put(place_, hash_, reference);
       return true;
     }

@@ -353,6 +353,24 @@ TEST(Checksum, IncrementalEqualsFromScratch) {
   }
 }
 
+TEST(NewKeys, OfOneFlowDoNotTakeEachOthersPlace) {
+  constexpr uint32_t kFlows = 64;
+  std::mt19937_64 random(9);
+  for (uint32_t round = 0; round < 500; ++round) {
+    FlowTable<NatEntry<V4>> flows(kFlows, false, -1);
+    for (uint32_t i = 0; i < kFlows; ++i) {
+      const uint32_t reference = flows.allocate();
+      flows[reference].vitals = Vitals(FlowState::syn, true, 0);
+      const auto is_it = [&](const NatEntry<V4>& e) { return &e == &flows[reference]; };
+      const uint64_t one = random(), other = random();
+      const FlowTable<NatEntry<V4>>::NewKey first(flows, one, is_it), second(flows, other, is_it);
+      if (!first.insert(flows, reference) || !second.insert(flows, reference, &first)) continue;
+      ASSERT_EQ(flows.find(one, 0, is_it), reference) << "round " << round << ", flow " << i;
+      ASSERT_EQ(flows.find(other, 0, is_it), reference) << "round " << round << ", flow " << i;
+    }
+  }
+}
+
 // An empty place is no candidate for a key whose hash has no bits for a tag.
 TEST(FlowIndex, AnEmptyPlaceIsNoCandidate) {
   constexpr uint32_t kMostEntries = 255, kEntrySize = 64;
