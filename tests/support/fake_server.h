@@ -105,8 +105,10 @@ class Server {
 
  private:
   void accept() {
-    acceptor_.async_accept([this](const boost::system::error_code& error, tcp::socket socket) {
-      if (error) return;
+    // A connection that was accepted already when the server went is told of later.
+    const auto is_there = std::weak_ptr(connections_);
+    acceptor_.async_accept([this, is_there](const boost::system::error_code& error, tcp::socket socket) {
+      if (error || is_there.expired()) return;
       ++*connections_;
       auto peer = std::make_shared<Peer>(std::move(socket));
       asio::co_spawn(
