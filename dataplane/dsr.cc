@@ -4,6 +4,7 @@
 #include "dataplane/new_entry.h"
 #include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
+#include "dataplane/too_big.h"
 
 namespace portico {
 
@@ -35,6 +36,12 @@ void observe(WorkerCore& core, DsrEntry<F>& e, const Packet& p) {
 }
 
 template <typename F>
+bool send_directly(WorkerCore& core, Packet& p, uint16_t backend) {
+  const auto& address = address_of<F>(core.table->backend(backend));
+  return fits_way_to_backend<F>(core, p, backend, address) && send_to_backend<F>(core, p, backend, address);
+}
+
+template <typename F>
 void send_in(WorkerCore& core, Packet& p, uint16_t backend) {
   const uint16_t bytes = p.ip_length;  // the client's
   age_header<F>(p.l3);
@@ -43,7 +50,7 @@ void send_in(WorkerCore& core, Packet& p, uint16_t backend) {
           ? send_through_tunnel<F>(core, p,
                                    {p.service, backend, tcp_destination_port(p.l4), source_of<F>(p.l3),
                                     tunnel_hash<F>(*core.table, p.l3, p.l4)})
-          : send_to_backend<F>(core, p, backend, address_of<F>(core.table->backend(backend)));
+          : send_directly<F>(core, p, backend);
   if (!is_sent) return;
   bump(core.counters.forwarded);
   count_in(core.counters, p.service, backend, bytes);

@@ -5,6 +5,7 @@
 #include "dataplane/proxy.h"
 #include "dataplane/rewrite.h"
 #include "dataplane/stages.h"
+#include "dataplane/too_big.h"
 
 namespace portico {
 
@@ -17,6 +18,7 @@ constexpr uint32_t kHandshakeWindow = 65536;
 template <typename F>
 void send_in(WorkerCore& core, NatFlows<F>& flows, uint32_t reference, Packet& p) {
   const NatEntry<F>& e = flows[reference];
+  if (!fits_way_to_backend<F>(core, p, e.backend, e.backend_address)) return;
   if (e.header.state() != HeaderMark::none && !announce_client(core, flows, reference, p)) return;
   rewrite<F>(p.l3, p.l4, e.nat, e.nat_port, e.backend_address, e.backend_port, e.address_delta, e.tcp_delta);
   if (!send_to_backend<F>(core, p, e.backend, e.backend_address)) return;
@@ -157,24 +159,27 @@ bool hand_over_reply(WorkerCore& core, Packet& p) {
   return true;
 }
 
-// The way back to the client, remembered in the flow while routes stay as they are.
+// The way back to the client, remembered in the flow while routes stay as they are. kNone: no next hop leads
+// there.
 template <typename F>
-bool send_to_client(WorkerCore& core, NatEntry<F>& e, Packet& p) {
-  const uint16_t version = core.table->route_version();
+uint16_t return_hop(const Table& table, NatEntry<F>& e) {
+  const uint16_t version = table.route_version();
   if (e.return_version != version) {
-    const RouteChoice route = core.table->route(e.client);
-    if (route.next_hop == kNone) return send_by_route<F>(core, p, e.client);
+    const RouteChoice route = table.route(e.client);
+    if (route.next_hop == kNone) return kNone;
     e.return_hop = route.next_hop;
     e.return_version = version;
   }
-  return send_by_hop(core, p, e.return_hop);
+  return e.return_hop;
 }
 
 template <typename F>
 void send_out(WorkerCore& core, NatEntry<F>& e, Packet& p) {
+  const uint16_t hop = return_hop(*core.table, e);
+  if (!fits_way<F>(core, p, hop)) return;
   rewrite<F>(p.l3, p.l4, e.vip, e.vip_port, e.client, e.client_port, inverse_delta(e.address_delta),
              inverse_delta(e.tcp_delta));
-  if (!send_to_client(core, e, p)) return;
+  if (!(hop != kNone ? send_by_hop(core, p, hop) : send_by_route<F>(core, p, e.client))) return;
   bump(core.counters.forwarded);
   count_out(core.counters, e.service, e.backend, p.ip_length);
 }

@@ -26,10 +26,9 @@ void move_front(Packet& p, uint32_t bytes) {
   std::memmove(p.l3 - l2_size, frame, l2_size);
 }
 
-}  // namespace
-
+// Counts `reason`.
 template <typename F>
-void answer_too_big(WorkerCore& core, Packet& p, uint32_t mtu) {
+void answer(WorkerCore& core, Packet& p, uint32_t mtu, DropReason reason) {
   constexpr uint32_t kAdded = F::kHeaderSize + kIcmpHeaderSize;
   const uint32_t told = std::max(mtu, kLeastMtu<F>);
   // An error about an error would never end (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)).
@@ -45,12 +44,39 @@ void answer_too_big(WorkerCore& core, Packet& p, uint32_t mtu) {
   const auto client = source_of<F>(p.l3), vip = destination_of<F>(p.l3);
   move_front(p, kAdded);
   trim_and_return(p, write_own_error<F>(p.l3, vip, client, {told}, embedded));
-  bump(core.counters.drops[static_cast<uint32_t>(DropReason::tunnel_too_big)]);
+  bump(core.counters.drops[static_cast<uint32_t>(reason)]);
   bump(core.counters.answered);
   queue_frame(core, p.mbuf, p.mbuf->port);
 }
 
+}  // namespace
+
+template <typename F>
+void answer_too_big(WorkerCore& core, Packet& p, uint32_t mtu) {
+  answer<F>(core, p, mtu, DropReason::tunnel_too_big);
+}
+
+template <typename F>
+bool fits_way(WorkerCore& core, Packet& p, uint16_t next_hop) {
+  if (next_hop == kNone) return true;
+  const TableNextHop& hop = core.table->next_hop(next_hop);
+  if (!hop.resolved || p.ip_length <= hop.mtu) return true;  // what waits for a MAC is looked at when sent
+  answer<F>(core, p, hop.mtu, DropReason::exceeds_mtu);
+  return false;
+}
+
+template <typename F>
+bool fits_way_to_backend(WorkerCore& core, Packet& p, uint16_t backend, const typename F::Ip& address) {
+  const TableBackend& b = core.table->backend(backend);
+  const uint16_t own = F::kFamily == Family::v4 ? b.next_hop_v4 : b.next_hop_v6;
+  return fits_way<F>(core, p, b.exists && own != kNone ? own : core.table->route(address).next_hop);
+}
+
 template void answer_too_big<V4>(WorkerCore&, Packet&, uint32_t);
 template void answer_too_big<V6>(WorkerCore&, Packet&, uint32_t);
+template bool fits_way<V4>(WorkerCore&, Packet&, uint16_t);
+template bool fits_way<V6>(WorkerCore&, Packet&, uint16_t);
+template bool fits_way_to_backend<V4>(WorkerCore&, Packet&, uint16_t, const V4::Ip&);
+template bool fits_way_to_backend<V6>(WorkerCore&, Packet&, uint16_t, const V6::Ip&);
 
 }  // namespace portico

@@ -46,4 +46,15 @@ uint16_t write_own_error(uint8_t* l3, const typename F::Ip& source, const typena
   return static_cast<uint16_t>(F::kHeaderSize + size);
 }
 
+struct WorkerCore;
+
+// Whether a packet fits the way by the next hop, of which kNone is any. Else its sender has been told what
+// does, as by answer_too_big (stages.h), but as exceeds_mtu. For packets of which nothing but the TTL has
+// been changed: their senders know what the answer is about.
+template <typename F>
+bool fits_way(WorkerCore& core, Packet& packet, uint16_t next_hop);
+// The same of the way to a backend.
+template <typename F>
+bool fits_way_to_backend(WorkerCore& core, Packet& packet, uint16_t backend, const typename F::Ip& address);
+
 }  // namespace portico

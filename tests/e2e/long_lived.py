@@ -3,8 +3,8 @@
 """Connections that live long, and a server for them, for the end-to-end tests.
 
   long_lived.py serve  PORT NAME                        tells each client its name, then sends back what it gets
-  long_lived.py hold   ADDRESS... --port P --count N --state FILE
-                       N connections: three of four trickle, one is bulk; until SIGTERM
+  long_lived.py hold   ADDRESS... --port P --count N --state FILE [--bulk]
+                       N connections: three of four trickle, one is bulk, or all; until SIGTERM
   long_lived.py state  FILE --heard-since T             exit status 0: every connection that is not broken had an
                                                         answer to something that it sent after T (Unix time)
 
@@ -43,8 +43,9 @@ async def serve(args):
 
 
 class Connection:
-    def __init__(self, number, address, port):
-        self.number, self.address, self.port = number, address, port
+    def __init__(self, number, address, args):
+        self.number, self.address, self.port = number, address, args.port
+        self.is_bulk = args.bulk or number % 4 == 0
         self.portal = None
         self.heard = 0.0  # when it had sent what was answered last
         self.error = None
@@ -64,11 +65,8 @@ class Connection:
         except (OSError, EOFError, asyncio.IncompleteReadError, asyncio.TimeoutError, ValueError) as error:
             self.error = f'{type(error).__name__}: {error}'
 
-    def is_bulk(self):
-        return self.number % 4 == 0
-
     async def exchange(self, reader, writer):
-        size = BULK_BYTES if self.is_bulk() else TRICKLE_BYTES
+        size = BULK_BYTES if self.is_bulk else TRICKLE_BYTES
         seed = hashlib.sha256(f'{self.number} {self.sent}'.encode()).digest()
         data = seed * (size // len(seed))
         began = time.time()
@@ -80,7 +78,7 @@ class Connection:
 
     async def pause(self, ending):
         try:
-            await asyncio.wait_for(ending.wait(), BULK_PAUSE_S if self.is_bulk() else TRICKLE_PAUSE_S)
+            await asyncio.wait_for(ending.wait(), BULK_PAUSE_S if self.is_bulk else TRICKLE_PAUSE_S)
         except asyncio.TimeoutError:
             pass
 
@@ -106,7 +104,7 @@ def write_state(path, connections):
 async def hold(args):
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
-    connections = [Connection(i, args.addresses[i % len(args.addresses)], args.port) for i in range(args.count)]
+    connections = [Connection(i, args.addresses[i % len(args.addresses)], args) for i in range(args.count)]
     tasks = []
     for connection in connections:
         tasks.append(asyncio.create_task(connection.run(ending)))
@@ -141,6 +139,7 @@ def main():
     one.add_argument('--port', type=int, required=True)
     one.add_argument('--count', type=int, required=True)
     one.add_argument('--state', required=True)
+    one.add_argument('--bulk', action='store_true')
     one = commands.add_parser('state')
     one.add_argument('state')
     one.add_argument('--heard-since', type=float, required=True)

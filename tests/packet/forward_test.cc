@@ -77,6 +77,43 @@ TEST_P(Forward, NatTranslatesBothDirections) {
   EXPECT_EQ(rig.total(&WorkerCounters::nat_ports_used), 1u);
 }
 
+// RFC 1191, RFC 8201: from the address that the packet went to, about the packet as its sender knows it.
+TEST_P(Forward, SendersAreToldWhatFits) {
+  const bool is_v6 = GetParam().client[4] == ':';
+  const auto of_size = [&](Tcp tcp, size_t size) {
+    return Bytes(tcp.ack(1).fragment(0x4000).payload(std::string(size - (is_v6 ? 60 : 40), 'x')));
+  };
+  const auto expect_told = [&](const Seen& answer, const Bytes& sent) {
+    const Seen was = read_frame(sent);
+    EXPECT_EQ(answer.source, was.destination);
+    EXPECT_EQ(answer.destination, was.source);
+    EXPECT_EQ(answer.mac, was.own_mac);
+    EXPECT_TRUE(answer.checksums_right);
+    const Bytes icmp(answer.ip.begin() + (is_v6 ? 40 : 20), answer.ip.end());
+    EXPECT_EQ(icmp[0], is_v6 ? 2 : 3);
+    EXPECT_EQ(icmp[1], is_v6 ? 0 : 4);
+    EXPECT_EQ(icmp[6] << 8 | icmp[7], 1300);
+    const Seen about = read_ip(answer.icmp_embedded);
+    EXPECT_EQ(about.source_port, was.source_port);
+    EXPECT_EQ(about.destination_port, was.destination_port);
+    EXPECT_EQ(about.seq, was.seq);
+  };
+  TableContent content = usual_content();
+  aim_at(content, 2);
+  Rig rig(content);
+  rig.send_one(from_client(kDsr).flags(kSynFlag));
+  const Seen in = rig.send_one(from_client(kNat).flags(kSynFlag));
+  rig.send_one(from_backend(in).flags(kSynFlag).ack(1001));
+  for (NextHopRecord& hop : content.next_hops) hop.mtu = 1300;
+  rig.adopt(content);
+  const Bytes ways[] = {of_size(from_client(kDsr), 1301), of_size(from_client(kNat), 1301),
+                        of_size(from_backend(in), 1301)};
+  for (const Bytes& sent : ways) expect_told(rig.send_one(sent), sent);
+  EXPECT_EQ(rig.drops(DropReason::exceeds_mtu), 3u);
+  EXPECT_EQ(rig.total(&WorkerCounters::answered), 3u);
+  EXPECT_EQ(rig.send_one(of_size(from_backend(in), 1300)).ip.size(), 1300u);
+}
+
 TEST_P(Forward, AWrongTcpChecksumStaysWrong) {
   Rig rig(usual_content());
   Bytes frame = from_client(kNat).flags(kSynFlag).payload("abcd");
