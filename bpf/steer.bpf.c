@@ -3,8 +3,9 @@
  *
  * The dataplane's are: TCP to a listener, TCP to the NAT ports of a NAT address, fragments of TCP to either
  * one's address (any fragment: only the first has ports), ICMP errors to either one's address about such
- * TCP, and ICMP errors to outer source addresses of tunnels. What cannot be parsed is the kernel's, which
- * drops it without an answer. */
+ * TCP, and ICMP errors to outer source addresses of tunnels. In mode dnat, TCP from a backend's port, too,
+ * and ICMP errors about TCP to it, but for what is addressed to the host itself. What cannot be parsed is the
+ * kernel's, which drops it without an answer. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -69,6 +70,22 @@ struct {
   __type(key, struct steer_address);
   __type(value, __u32);
 } addresses SEC(".maps");
+
+/* Where replies come from that are under way to clients: backends' ports behind services in mode dnat. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, STEER_MAX_DNAT);
+  __type(key, struct steer_endpoint);
+  __type(value, __u32);
+} dnat SEC(".maps");
+
+/* The host's own addresses, if there are such services. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, STEER_MAX_OWN);
+  __type(key, struct steer_address);
+  __type(value, __u32);
+} own SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -184,6 +201,14 @@ static __always_inline int is_our_endpoint(const struct steer_address* address, 
   return range && host_port >= range->first && host_port <= range->last;
 }
 
+/* Whether TCP from a backend to a client is a reply of mode dnat. The client's address is none of
+ * `addresses`. */
+static __always_inline int is_dnat_reply(const struct steer_address* backend, __be16 port,
+                                         const struct steer_address* client) {
+  struct steer_endpoint key = {.address = *backend, .port = port};
+  return bpf_map_lookup_elem(&dnat, &key) && !bpf_map_lookup_elem(&own, client);
+}
+
 static __always_inline int is_error(__u8 type, int is_v4) {
   if (is_v4) return type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER_PROBLEM;
   return type >= ICMPV6_FIRST_ERROR && type <= ICMPV6_LAST_ERROR;
@@ -197,8 +222,10 @@ static __always_inline int is_tunnel_error(const struct packet* packet, void* en
   return bpf_map_lookup_elem(&tunnels, &key) != 0;
 }
 
-/* An ICMP error about TCP from or to an endpoint of ours. */
-static __always_inline int is_our_error(const struct packet* packet, void* start, void* end, int is_v4) {
+/* An ICMP error about TCP from or to an endpoint of ours; or, under way to a client, about TCP that it sent
+ * to a backend by way of a service in mode dnat. `is_address`: whether it is to one of `addresses`. */
+static __always_inline int is_our_error(const struct packet* packet, void* start, void* end, int is_v4,
+                                        int is_address) {
   void* icmp = packet->payload;
   if (packet->is_fragment || icmp + ICMP_HEADER_SIZE > end) return 0;
   const __u8 type = *(__u8*)icmp;
@@ -211,6 +238,7 @@ static __always_inline int is_our_error(const struct packet* packet, void* start
   }
   struct ports* ports = embedded.payload;
   if (embedded.protocol != IPPROTO_TCP || embedded.is_later || (void*)(ports + 1) > end) return 0;
+  if (!is_address) return is_dnat_reply(&embedded.destination, ports->destination, &packet->destination);
   return is_our_endpoint(&embedded.source, ports->source) ||
          is_our_endpoint(&embedded.destination, ports->destination);
 }
@@ -238,13 +266,15 @@ static __always_inline int is_ours(void* data, void* end) {
   const int is_icmp = packet.protocol == (is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
   if (!is_tcp && !is_icmp) return 0;
   if (is_icmp || packet.is_fragment) {
-    if (!bpf_map_lookup_elem(&addresses, &packet.destination))
-      return is_icmp && is_tunnel_error(&packet, end, is_v4);
-    return is_tcp || is_our_error(&packet, data, end, is_v4);
+    const int is_address = bpf_map_lookup_elem(&addresses, &packet.destination) != 0;
+    if (is_tcp) return is_address;
+    return is_tunnel_error(&packet, end, is_v4) || is_our_error(&packet, data, end, is_v4, is_address);
   }
   struct ports* ports = packet.payload;
   if ((void*)(ports + 1) > end) return 0;
-  return is_our_endpoint(&packet.destination, ports->destination);
+  if (is_our_endpoint(&packet.destination, ports->destination)) return 1;
+  return is_dnat_reply(&packet.source, ports->source, &packet.destination) &&
+         !bpf_map_lookup_elem(&addresses, &packet.destination);
 }
 
 static __always_inline void count(__u32 verdict) {

@@ -12,6 +12,8 @@
 #define STEER_NAT_MAP "nat"
 #define STEER_ADDRESSES_MAP "addresses"
 #define STEER_TUNNELS_MAP "tunnels"
+#define STEER_DNAT_MAP "dnat"
+#define STEER_OWN_MAP "own"
 #define STEER_VERDICTS_MAP "verdicts"
 #define STEER_OWNER_MAP                                                              \
   "owner" /* made and bound to the program by its owner; the program does not use it \
@@ -23,13 +25,15 @@
 #define STEER_MAX_NAT 128
 #define STEER_MAX_ADDRESSES (STEER_MAX_LISTENERS + STEER_MAX_NAT)
 #define STEER_MAX_TUNNELS 4 /* one of each family */
+#define STEER_MAX_DNAT 16384
+#define STEER_MAX_OWN 2048
 #define STEER_MAX_QUEUES 256
 
 struct steer_address {
   __u8 bytes[16];
 };
 
-/* Key of `listeners`. Its value and that of `addresses` mean nothing. */
+/* Key of `listeners` and `dnat`. Their values and those of `addresses` and `own` mean nothing. */
 struct steer_endpoint {
   struct steer_address address;
   __be16 port;

@@ -16,7 +16,7 @@
 
 namespace portico {
 
-inline constexpr uint32_t kAbiVersion = 7;
+inline constexpr uint32_t kAbiVersion = 8;
 inline constexpr uint64_t kTableMagic = 0x656c626174747270;     // "prttable"
 inline constexpr uint64_t kFeedbackMagic = 0x6b63616264747270;  // "prtdback"
 
@@ -37,6 +37,7 @@ enum class BlockKind : uint16_t {
   // may have its older flows, most likely ones first, then kNone; none names the slot's own backend or one
   // twice. One block per pool that has such columns and a lookup block.
   fallback = 13,
+  own = 14,  // OwnRecord[], ascending, no two alike
 };
 
 enum class Mode : uint8_t { nat = 1, dsr_l2 = 2, dsr_ipip = 3, dsr_gue = 4, dnat = 5 };
@@ -277,6 +278,13 @@ struct VlanRecord {
 };
 static_assert(sizeof(VlanRecord) == 4);
 
+// An address of the host's own. What comes to one from a backend's service port, such as answers to health
+// checks, is the kernel's and no reply of `dnat`. There are none where no service is in that mode.
+struct OwnRecord {
+  Address address;
+};
+static_assert(sizeof(OwnRecord) == 16);
+
 // Bytes of one record of a kind; 0 for an unknown kind.
 constexpr uint32_t record_size(BlockKind kind) {
   switch (kind) {
@@ -305,6 +313,8 @@ constexpr uint32_t record_size(BlockKind kind) {
       return sizeof(uint16_t);
     case BlockKind::vlans:
       return sizeof(VlanRecord);
+    case BlockKind::own:
+      return sizeof(OwnRecord);
   }
   return 0;
 }

@@ -90,6 +90,9 @@ constexpr uint64_t table_struct_hash() {
 #define F(field) PORTICO_FIELD(VlanRecord, field)
   PORTICO_STRUCT(VlanRecord) F(port) F(vlan)
 #undef F
+#define F(field) PORTICO_FIELD(OwnRecord, field)
+  PORTICO_STRUCT(OwnRecord) F(address)
+#undef F
       // clang-format on
       return hash;
 }
@@ -105,7 +108,7 @@ constexpr uint64_t table_enum_hash(uint64_t hash) {
       Affinity::client, IdleMode::poll, IdleMode::adaptive, HugePages::required, HugePages::off,
       PoolDisposition::serve, PoolDisposition::reset, PoolDisposition::drop, BackendDisposition::forward,
       BackendDisposition::finish, BackendDisposition::reset, ProxyProtocol::none, ProxyProtocol::v2,
-      kDirectorySlots, BlockKind::fallback, Mode::dsr_gue, Mode::dnat, kMaxFallbackColumns);
+      kDirectorySlots, BlockKind::fallback, Mode::dsr_gue, Mode::dnat, kMaxFallbackColumns, BlockKind::own);
   return hash;
 }
 

@@ -16,8 +16,10 @@ inline constexpr uint32_t kMaxRoutes = 65536;           // longest-prefix routes
 inline constexpr uint32_t kMaxAccessLists = 1024;       // access list ids are [0, kMaxAccessLists)
 inline constexpr uint32_t kMaxAccessPrefixes = 131072;  // prefixes of all access lists together
 inline constexpr uint32_t kMaxNatAddresses = 64;        // both families together
-inline constexpr uint32_t kMaxPorts = 16;               // DPDK ports of one dataplane
-inline constexpr uint32_t kMaxVlan = 4094;              // IEEE 802.1Q: 0 and 4095 name no VLAN
+inline constexpr uint32_t kMaxOwnAddresses = 1024;      // of the host, both families together
+inline constexpr uint32_t kMaxReplyEndpoints = 8192;  // (backend address, port) pairs behind `dnat` services
+inline constexpr uint32_t kMaxPorts = 16;             // DPDK ports of one dataplane
+inline constexpr uint32_t kMaxVlan = 4094;            // IEEE 802.1Q: 0 and 4095 name no VLAN
 inline constexpr uint32_t kMaxWorkers = 64;
 inline constexpr uint32_t kMaxDropReasons = 64;      // upper bound of the list in drop_reasons.h
 inline constexpr uint32_t kMaxResetPorts = 8;        // ports of one backend known to be refused
@@ -46,9 +48,9 @@ inline constexpr uint32_t kHeartbeatStaleMs = 1000;
 // 0xffff is never an id.
 inline constexpr uint16_t kNone = 0xffff;
 
-// Nine kinds have one block; four kinds (pool, backends, lookup, fallback) have one per pool, so that a
+// Ten kinds have one block; four kinds (pool, backends, lookup, fallback) have one per pool, so that a
 // change of one pool costs that pool's blocks alone.
-inline constexpr uint32_t kFixedBlocks = 9;
+inline constexpr uint32_t kFixedBlocks = 10;
 inline constexpr uint32_t kBlocksPerPool = 4;
 inline constexpr uint32_t kMaxBlocks = kFixedBlocks + kBlocksPerPool * kMaxPools;
 inline constexpr uint32_t kDirectorySlots = 8;

@@ -40,6 +40,7 @@ struct TableContent {
   std::vector<AccessRecord> access;  // ascending (list, prefix, length)
   std::vector<NatRecord> nat;
   std::vector<VlanRecord> vlans;  // ascending (port, vlan)
+  std::vector<OwnRecord> own;     // ascending
 };
 
 // An immutable block copied out of the table file. Shared between the snapshots whose generations name it.
@@ -68,7 +69,8 @@ class Snapshot {
   uint64_t config_version = 0;
   uint64_t published_monotonic_ns = 0;
   // Never null; a kind without records has an empty block.
-  std::shared_ptr<const Block> settings, ports, services, listeners, next_hops, routes, access, nat, vlans;
+  std::shared_ptr<const Block> settings, ports, services, listeners, next_hops, routes, access, nat, vlans,
+      own;
   std::vector<Pool> pools;  // ascending id
 };
 
@@ -76,7 +78,7 @@ class Snapshot {
 // not.
 auto fixed_blocks(auto& s) {
   return std::array{&s.settings, &s.ports,  &s.services, &s.listeners, &s.next_hops,
-                    &s.routes,   &s.access, &s.nat,      &s.vlans};
+                    &s.routes,   &s.access, &s.nat,      &s.vlans,     &s.own};
 }
 
 // Calls f(block) for all blocks in the order of the directory; a missing look-up or fallback is null.

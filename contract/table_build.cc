@@ -90,6 +90,7 @@ BuiltBlocks build_blocks(const TableContent& content, const Snapshot* before) {
   builder.add<AccessRecord>(BlockKind::access, 0, content.access, old.access);
   builder.add<NatRecord>(BlockKind::nat, 0, content.nat, old.nat);
   builder.add<VlanRecord>(BlockKind::vlans, 0, content.vlans, old.vlans);
+  builder.add<OwnRecord>(BlockKind::own, 0, content.own, old.own);
   const Snapshot::Pool* by_id[kMaxPools] = {};
   for (const Snapshot::Pool& pool : old.pools) by_id[pool.pool().id] = &pool;
   for (const TableContent::Pool& pool : content.pools) {

@@ -118,6 +118,8 @@ const char* to_string(BlockKind kind) {
       return "vlans";
     case BlockKind::fallback:
       return "fallback";
+    case BlockKind::own:
+      return "own";
   }
   return "unknown";
 }
@@ -149,6 +151,8 @@ uint32_t max_records(BlockKind kind) {
       return kMaxPorts * kMaxVlan;
     case BlockKind::fallback:
       return kMaxLookupSize * kMaxFallbackColumns;
+    case BlockKind::own:
+      return kMaxOwnAddresses;
   }
   return 0;
 }

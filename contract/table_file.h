@@ -41,7 +41,7 @@ static_assert(kDirectorySlots <= 256);
 // unless the pool has no usable backend, lookup, which fallback may follow.
 inline constexpr BlockKind kFixedKinds[kFixedBlocks] = {
     BlockKind::settings, BlockKind::ports,  BlockKind::services, BlockKind::listeners, BlockKind::next_hops,
-    BlockKind::routes,   BlockKind::access, BlockKind::nat,      BlockKind::vlans};
+    BlockKind::routes,   BlockKind::access, BlockKind::nat,      BlockKind::vlans,     BlockKind::own};
 
 const char* to_string(BlockKind kind);
 

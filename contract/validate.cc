@@ -5,6 +5,7 @@
 #include <array>
 #include <bitset>
 
+#include "contract/reply_endpoints.h"
 #include "contract/table_file.h"
 #include "contract/validate_records.h"
 
@@ -146,6 +147,13 @@ Complaint check_nat_is_apart(const Snapshot& s) {
   return std::nullopt;
 }
 
+Complaint check_reply_endpoints(const Snapshot& s) {
+  if (const uint64_t count = count_reply_endpoints(s); count > kMaxReplyEndpoints)
+    return "services: " + std::to_string(count) + " backend ports behind dnat are above " +
+           std::to_string(kMaxReplyEndpoints);
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<std::string> validate(const Snapshot& s, const Snapshot* known_good) {
@@ -171,6 +179,7 @@ std::optional<std::string> validate(const Snapshot& s, const Snapshot* known_goo
         [&] { return check_routes(s.routes->records<RouteRecord>(), next_hops, ports); });
   check(known.has(s, &Snapshot::vlans, &Snapshot::ports),
         [&] { return check_vlans(s.vlans->records<VlanRecord>(), ports); });
+  check(known.has(s, &Snapshot::own), [&] { return check_own(s.own->records<OwnRecord>()); });
   check(false, [&] { return check_pools(s, known); });
   check(false, [&] {
     return check_queues(s.settings->records<SettingsRecord>()[0], s.ports->records<PortRecord>());
@@ -178,6 +187,7 @@ std::optional<std::string> validate(const Snapshot& s, const Snapshot* known_goo
   check(false, [&] { return check_service_references(s); });
   check(false, [&] { return check_listener_references(s); });
   check(false, [&] { return check_nat_is_apart(s); });
+  check(false, [&] { return check_reply_endpoints(s); });
   return complaint;
 }
 

@@ -355,4 +355,12 @@ Complaint check_vlans(std::span<const VlanRecord> vlans, size_t ports) {
   return std::nullopt;
 }
 
+Complaint check_own(std::span<const OwnRecord> own) {
+  for (size_t i = 0; i < own.size(); ++i) {
+    if (!is_unicast(own[i].address)) return complain("own", i, "address", kNotUnicast);
+    if (i > 0 && own[i].address <= own[i - 1].address) return complain("own", i, "address", kNotAscending);
+  }
+  return std::nullopt;
+}
+
 }  // namespace portico

@@ -39,5 +39,6 @@ Complaint check_access(std::span<const AccessRecord> access);
 Complaint check_nat(std::span<const NatRecord> nat);
 
 Complaint check_vlans(std::span<const VlanRecord> vlans, size_t ports);
+Complaint check_own(std::span<const OwnRecord> own);
 
 }  // namespace portico

@@ -37,18 +37,39 @@ void classify_reply(WorkerCore& core, Packet& packet, uint16_t nat) {
   packet.path = Path::nat_out;
 }
 
+// In mode dnat both directions of a flow meet at the worker that its client names.
+template <typename F>
+void classify_by_client(WorkerCore& core, Packet& packet, Path path, const typename F::Ip& client,
+                        uint16_t port) {
+  const uint32_t owner = client_owner<F>(core, client, port);
+  if (owner != core.config.index) return hand_over(core, packet, owner);
+  packet.path = path;
+}
+
+// A packet for no service: a reply, or the kernel's.
+template <typename F>
+void classify_serviceless(WorkerCore& core, Packet& packet) {
+  const auto destination = destination_of<F>(packet.l3);
+  const LocalAddress* const local = core.table->find_local(destination);
+  if (local != nullptr && local->is_nat) return classify_reply<F>(core, packet, local->nat);
+  if (local != nullptr ||
+      !core.table->is_dnat_reply(source_of<F>(packet.l3), tcp_source_port(packet.l4), destination))
+    return to_kernel_or_drop(core, packet, DropReason::not_ours);
+  classify_by_client<F>(core, packet, Path::nat_out, destination, tcp_destination_port(packet.l4));
+}
+
 template <typename F>
 [[gnu::noinline]] void classify_tcp(WorkerCore& core, Packet& packet) {
-  const auto destination = destination_of<F>(packet.l3);
-  packet.service = core.table->find_service(destination, tcp_destination_port(packet.l4));
-  if (packet.service != kNone) {
-    packet.path = path_of(core.table->service(packet.service).mode);
+  const uint8_t* const l3 = packet.l3;
+  packet.service = core.table->find_service(destination_of<F>(l3), tcp_destination_port(packet.l4));
+  if (packet.service == kNone) {
+    classify_serviceless<F>(core, packet);
+  } else if (const Mode mode = core.table->service(packet.service).mode; mode == Mode::dnat) {
+    classify_by_client<F>(core, packet, Path::nat_in, source_of<F>(l3), tcp_source_port(packet.l4));
   } else {
-    const LocalAddress* const local = core.table->find_local(destination);
-    if (local == nullptr || !local->is_nat) return to_kernel_or_drop(core, packet, DropReason::not_ours);
-    classify_reply<F>(core, packet, local->nat);
-    if (packet.path == Path::done) return;
+    packet.path = path_of(mode);
   }
+  if (packet.path == Path::done) return;
   if (packet.l3[F::kTtlOffset] <= 1) {
     packet.path = Path::done;
     return drop(core, packet.mbuf, DropReason::ttl_expired);
@@ -62,7 +83,8 @@ void classify_ip(WorkerCore& core, Packet& packet) {
   const auto destination = destination_of<F>(packet.l3);
   const bool is_about_tunnel =
       packet.kind == Kind::icmp_error && core.table->tunnel_source<F>().contains(destination);
-  if (!is_about_tunnel && core.table->find_local(destination) == nullptr)
+  const bool may_be_about_dnat = packet.kind == Kind::icmp_error && core.table->uses_dnat();
+  if (!is_about_tunnel && !may_be_about_dnat && core.table->find_local(destination) == nullptr)
     return to_kernel_or_drop(core, packet, DropReason::not_ours);
   if (packet.kind == Kind::icmp_error) {
     packet.path = Path::icmp;

@@ -70,7 +70,7 @@ ExplainAnswer explain_of(const WorkerCore& core, const ExplainQuery& q, const Ta
   if (!find_flow<F>(core, set.nat.load(std::memory_order_acquire), t, now, answer))
     find_flow<F>(core, set.dsr.load(std::memory_order_acquire), t, now, answer);
   predict<F>(table, service, t, answer);
-  if (service.mode == Mode::nat) answer.return_hop = table.route(t.client).next_hop;
+  if (translates(service.mode)) answer.return_hop = table.route(t.client).next_hop;
   if (answer.backend != kNone && is_tunnel(service.mode)) {
     add_tunnel<F>(table, t, answer);
   } else if (answer.backend != kNone) {

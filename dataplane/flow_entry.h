@@ -101,6 +101,8 @@ struct alignas(64) NatEntry {
   uint8_t reset_by_client;  // who sent the RST that led to state reset
   HeaderMark header;
 
+  // Whether the backend sees the client as it is (mode dnat): no NAT address is the client's own.
+  bool shows_client() const { return nat == client && nat_port == client_port; }
   bool is_from_client(const typename F::Ip& source, uint16_t source_port, const typename F::Ip& destination,
                       uint16_t destination_port) const {
     return client == source && vip == destination && client_port == source_port &&

@@ -78,6 +78,20 @@ void uncount_flow(WorkerCore& core, const Entry& e) {
   lower(core.counters.backends[e.backend].flows);
 }
 
+// Counts of NAT ports, which a flow that shows its client takes none of.
+template <typename F>
+void count_port(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& e) {
+  if (e.shows_client()) return;
+  bump(core.counters.nat_ports_used);
+  flows.use().add(e.backend, e.backend_port);
+}
+template <typename F>
+void uncount_port(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& e) {
+  if (e.shows_client()) return;
+  lower(core.counters.nat_ports_used);
+  flows.use().remove(e.backend, e.backend_port);
+}
+
 template <typename F>
 std::vector<bool>& moved_of(WorkerCore& core, const DsrFlows<F>&) {
   return core.set<F>().dsr_moved;
@@ -167,10 +181,9 @@ uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& en
     flows.release(reference);
     return 0;
   }
-  if (entry.vitals.state() == FlowState::syn) flows.link_half_open(reference);
+  if (entry.vitals.state() == FlowState::syn && !entry.shows_client()) flows.link_half_open(reference);
   count_with_source(core, entry);
-  bump(core.counters.nat_ports_used);
-  flows.use().add(entry.backend, entry.backend_port);
+  count_port(core, flows, entry);
   return reference;
 }
 
@@ -181,12 +194,12 @@ uint32_t replace_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t old, const 
   flows.unlink_half_open(old);
   const NatEntry<F>& before = flows[old];
   flows.erase_key(hash_of_backend_side(core, before), old);
-  flows.use().remove(before.backend, before.backend_port);
+  uncount_port(core, flows, before);
   uncount_flow(core, before);
   forget_moved(core, flows, old);
   flows.fill(old, entry);
-  flows.link_half_open(old);
-  flows.use().add(entry.backend, entry.backend_port);
+  if (!entry.shows_client()) flows.link_half_open(old);
+  count_port(core, flows, entry);
   count_with_source(core, entry);
   return old;
 }
@@ -206,8 +219,7 @@ void erase_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t reference) {
   const NatEntry<F>& entry = flows[reference];
   uncount_flow(core, entry);
   forget_moved(core, flows, reference);
-  lower(core.counters.nat_ports_used);
-  flows.use().remove(entry.backend, entry.backend_port);
+  uncount_port(core, flows, entry);
   flows.erase_key(hash_of_client_side(core, entry), reference);
   flows.erase_key(hash_of_backend_side(core, entry), reference);
   flows.release(reference);
@@ -255,8 +267,7 @@ std::optional<FlowLoss> index_flow(WorkerCore& core, NatFlows<F>& flows, const F
     return FlowLoss::no_room;
   }
   count_with_source(core, entry);
-  bump(core.counters.nat_ports_used);
-  flows.use().add(entry.backend, entry.backend_port);
+  count_port(core, flows, entry);
   return std::nullopt;
 }
 

@@ -2,7 +2,7 @@
 // ICMP errors about our flows (RFC 792, RFC 4443; translation: RFC 5508 section 4). An error embeds the start
 // of the packet that caused it. One that a backend sent toward a client comes back to the VIP and is for the
 // backend; one that a client sent, which nat has translated, comes back to the NAT address and is for the
-// client.
+// client. In mode dnat it is under way to the client itself, and still about the backend's address.
 #include <rte_mbuf.h>
 
 #include "dataplane/checksum.h"
@@ -140,12 +140,10 @@ void send_unchanged(WorkerCore& core, Packet& p, const Embedded<F>& e, uint16_t 
   if (is_sent) bump(core.counters.forwarded);
 }
 
-// About a packet to a backend: the owner of the NAT port knows the flow.
+// About a packet to a backend: `owner` is the worker that knows the flow, if there is one.
 template <typename F>
-void about_nat_side(WorkerCore& core, Packet& p, Embedded<F>& e, uint16_t nat) {
-  const uint32_t workers = core.config.worker_count;
-  const uint32_t owner = reply_owner<F>(core, nat, e.destination, e.destination_port, e.source_port);
-  if (owner == workers) return to_kernel_or_drop(core, p, DropReason::icmp_unknown_flow);
+void about_backend_side(WorkerCore& core, Packet& p, Embedded<F>& e, uint32_t owner) {
+  if (owner == core.config.worker_count) return to_kernel_or_drop(core, p, DropReason::icmp_unknown_flow);
   if (owner != core.config.index) return hand_over(core, p, owner);
   const auto* const flows = core.set<F>().nat.load(std::memory_order_acquire);
   if (flows == nullptr) return drop(core, p.mbuf, DropReason::icmp_unknown_flow);
@@ -189,7 +187,12 @@ void about_service_side(WorkerCore& core, Packet& p, Embedded<F>& e, uint16_t se
   const auto is_it = [&](const auto& flow) {
     return flow.is_from_client(e.destination, e.destination_port, e.source, e.source_port);
   };
-  if (translates(core.table->service(service_id).mode)) {
+  const Mode mode = core.table->service(service_id).mode;
+  if (mode == Mode::dnat) {
+    const uint32_t owner = client_owner<F>(core, e.destination, e.destination_port);
+    if (owner != core.config.index) return hand_over(core, p, owner);
+  }
+  if (translates(mode)) {
     const auto& flows = *core.set<F>().nat.load(std::memory_order_acquire);
     if (const uint32_t r = flows.find(hash, 0, is_it)) return deliver_to_backend(core, p, e, flows[r]);
   } else {
@@ -197,7 +200,7 @@ void about_service_side(WorkerCore& core, Packet& p, Embedded<F>& e, uint16_t se
     if (const uint32_t r = flows.find(hash, 0, is_it))
       return send_unchanged<F>(core, p, e, service_id, flows[r].backend);
   }
-  if (!ask_next_worker(core, p)) send_by_table(core, p, e, service_id);
+  if (mode == Mode::dnat || !ask_next_worker(core, p)) send_by_table(core, p, e, service_id);
 }
 
 }  // namespace
@@ -206,14 +209,19 @@ template <typename F>
 void forward_icmp(WorkerCore& core, Packet& p) {
   if (core.table->tunnel_source<F>().contains(destination_of<F>(p.l3)))
     return forward_tunnel_error<F>(core, p);
+  const LocalAddress* const local = core.table->find_local(destination_of<F>(p.l3));
   Embedded<F> e;
-  if (!parse_embedded(p, e)) return to_kernel_or_drop(core, p, DropReason::icmp_invalid);
+  if (!parse_embedded(p, e))
+    return to_kernel_or_drop(core, p, local != nullptr ? DropReason::icmp_invalid : DropReason::not_ours);
   if (p.l3[F::kTtlOffset] <= 1) return drop(core, p.mbuf, DropReason::ttl_expired);
   const uint16_t service = core.table->find_service(e.source, e.source_port);
   if (service != kNone) return about_service_side(core, p, e, service);
-  const LocalAddress* const local = core.table->find_local(e.source);
-  if (local != nullptr && local->is_nat) return about_nat_side(core, p, e, local->nat);
-  to_kernel_or_drop(core, p, DropReason::icmp_unknown_flow);
+  if (local != nullptr && local->is_nat)
+    return about_backend_side(
+        core, p, e, reply_owner<F>(core, local->nat, e.destination, e.destination_port, e.source_port));
+  if (local == nullptr && core.table->is_dnat_reply(e.destination, e.destination_port, e.source))
+    return about_backend_side(core, p, e, client_owner<F>(core, e.source, e.source_port));
+  to_kernel_or_drop(core, p, local != nullptr ? DropReason::icmp_unknown_flow : DropReason::not_ours);
 }
 
 template void forward_icmp<V4>(WorkerCore&, Packet&);

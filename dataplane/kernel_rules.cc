@@ -105,12 +105,21 @@ bool is_endpoint(const Table& table, const Address& address, uint16_t port) {
   return ntohs(port) >= nat.first_port && ntohs(port) <= nat.last_port;
 }
 
+// Whether TCP between two such ends is a backend's reply to a client, or, of an ICMP error, would be one the
+// other way round. `destination` is no address of ours. The port as in the packet.
+bool is_dnat_reply(const Table& table, const Address& source, uint16_t port, const Address& destination) {
+  if (source.family() != destination.family()) return false;
+  return source.is_v4() ? table.is_dnat_reply(source.v4(), port, destination.v4())
+                        : table.is_dnat_reply(V6::from(source), port, V6::from(destination));
+}
+
 // RFC 792, RFC 4443: unreachable, time exceeded, parameter problem; for IPv6 also packet too big.
 bool is_error(uint8_t type, bool is_v4) {
   return is_v4 ? type == 3 || type == 11 || type == 12 : type >= 1 && type <= 4;
 }
 
-// An ICMP error about TCP from or to an endpoint of ours.
+// An ICMP error about TCP from or to an endpoint of ours; or, under way to a client, about TCP that it sent
+// to a backend by way of a service in mode dnat.
 bool is_our_error(const Table& table, const Frame& frame, const View& view, bool is_v4) {
   if (view.is_fragment || !frame.has(view.payload, kIcmpErrorSize)) return false;
   if (!is_error(frame.byte(view.payload), is_v4)) return false;
@@ -119,6 +128,9 @@ bool is_our_error(const Table& table, const Frame& frame, const View& view, bool
   if (!(is_v4 ? read_v4(frame, inside, embedded) : read_v6(frame, inside, embedded))) return false;
   const uint32_t ports = embedded.payload;
   if (embedded.protocol != IPPROTO_TCP || embedded.is_later || !frame.has(ports, kPortsSize)) return false;
+  if (!is_address(table, view.destination))
+    return is_dnat_reply(table, embedded.destination, load<uint16_t>(frame.bytes + ports + 2),
+                         view.destination);
   return is_endpoint(table, embedded.source, load<uint16_t>(frame.bytes + ports)) ||
          is_endpoint(table, embedded.destination, load<uint16_t>(frame.bytes + ports + 2));
 }
@@ -208,14 +220,17 @@ bool is_for_dataplane(const Table& table, const uint8_t* bytes, uint32_t size) {
   const bool is_tcp = view.protocol == IPPROTO_TCP;
   if (!is_tcp && !is_icmp(view)) return false;
   if (!is_tcp || view.is_fragment) {
-    if (!is_address(table, view.destination))
-      return !is_tcp && !view.is_fragment && is_tunnel_source(table, view.destination) &&
-             frame.has(view.payload, kIcmpErrorSize) &&
-             is_error(frame.byte(view.payload), view.destination.is_v4());
-    return is_tcp || is_our_error(table, frame, view, view.destination.is_v4());
+    if (is_tcp) return is_address(table, view.destination);
+    if (!view.is_fragment && is_tunnel_source(table, view.destination) &&
+        frame.has(view.payload, kIcmpErrorSize) &&
+        is_error(frame.byte(view.payload), view.destination.is_v4()))
+      return true;
+    return is_our_error(table, frame, view, view.destination.is_v4());
   }
   if (!frame.has(view.payload, kPortsSize)) return false;
-  return is_endpoint(table, view.destination, load<uint16_t>(bytes + view.payload + 2));
+  if (is_endpoint(table, view.destination, load<uint16_t>(bytes + view.payload + 2))) return true;
+  return !is_address(table, view.destination) &&
+         is_dnat_reply(table, view.source, load<uint16_t>(bytes + view.payload), view.destination);
 }
 
 bool is_for_nobody(const Table& table, const uint8_t* bytes, uint32_t size) {

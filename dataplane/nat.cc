@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Address translation in both directions: client and VIP on one side, NAT address and backend on the other.
+// In mode dnat the NAT address is the client's own, and so is the port.
 #include "dataplane/nat_deltas.h"
 #include "dataplane/new_entry.h"
 #include "dataplane/proxy.h"
@@ -40,6 +41,38 @@ uint32_t find_of_client(const NatFlows<F>& flows, const Packet& p) {
   });
 }
 
+// Whether the backend's replies will tell the entry's flow, which shows its client, from all others. One that
+// is over gives way, but for `old`, which the new one will replace.
+template <typename F>
+bool take_client_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint32_t old) {
+  entry.nat = entry.client;
+  entry.nat_port = entry.client_port;
+  const uint64_t hash =
+      F::hash(core.flow_key, entry.backend_address, entry.backend_port, entry.nat, entry.nat_port);
+  const uint32_t user = flows.find(hash, 0, [&](const NatEntry<F>& e) {
+    return e.is_from_backend(entry.backend_address, entry.backend_port, entry.nat, entry.nat_port);
+  });
+  if (user == 0 || user == old) return true;
+  if (!is_closed(flows[user].vitals.state()) && !is_expired(core, flows[user])) return false;
+  erase_flow(core, flows, user);
+  bump(core.counters.evictions);
+  return true;
+}
+
+// The address and port that the backend is to see. False: there is none, and the packet has its verdict.
+template <typename F>
+bool take_source(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint32_t old, Packet& p) {
+  if (core.table->service(p.service).mode == Mode::dnat) {
+    if (take_client_port(core, flows, entry, old)) return true;
+    reset_client(core, p, DropReason::reply_ambiguous);
+    return false;
+  }
+  // An old one that is over gives its port if that is the last, and is gone then.
+  if (take_nat_port(core, flows, entry)) return true;
+  reset_client(core, p, DropReason::nat_ports_exhausted);
+  return false;
+}
+
 // `old`: the flow in whose place the new one is to come, or 0. A SYN that is refused leaves it as it is.
 template <typename F>
 void open(WorkerCore& core, NatFlows<F>& flows, Packet& p, uint32_t old = 0) {
@@ -54,8 +87,7 @@ void open(WorkerCore& core, NatFlows<F>& flows, Packet& p, uint32_t old = 0) {
   NatEntry<F> entry{};
   fill_nat_entry(core, entry, p.l3, p.l4, p.service, backend);
   entry.vitals = Vitals(FlowState::syn, true, core.now);
-  // An old one that is over gives its port if that is the last, and is gone then.
-  if (!take_nat_port(core, flows, entry)) return reset_client(core, p, DropReason::nat_ports_exhausted);
+  if (!take_source(core, flows, entry, old, p)) return;
   const NatDeltas deltas = deltas_of(entry);
   entry.address_delta = deltas.address;
   entry.tcp_delta = deltas.tcp;
@@ -152,6 +184,7 @@ template <typename F>
 bool hand_over_reply(WorkerCore& core, Packet& p) {
   if (p.was_handed_over || core.port_sharers<F>() == core.config.worker_count) return false;
   const LocalAddress* const local = core.table->find_local(destination_of<F>(p.l3));
+  if (local == nullptr) return false;  // to a client: this worker is the one
   const uint32_t owner =
       reply_owner<F>(core, local->nat, source_of<F>(p.l3), tcp_source_port(p.l4), tcp_destination_port(p.l4));
   if (owner >= core.config.worker_count || owner == core.config.index) return false;

@@ -93,7 +93,8 @@ class NatFlows : public FlowTable<NatEntry<F>> {
     for (uint32_t& cursor : cursors_) cursor = source();
   }
 
-  // Appends to, and removes from, the backend's half-open flows. Removing one that is not there is allowed.
+  // Appends to, and removes from, the backend's half-open flows, which hold NAT ports. Removing one that is
+  // not there is allowed.
   void link_half_open(uint32_t reference) {
     auto& entry = (*this)[reference];
     List& list = half_open_[entry.backend];

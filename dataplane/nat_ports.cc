@@ -60,9 +60,7 @@ constexpr uint32_t kMostOldest = 16;
 // Whether a flow's port may become the entry's: it is this worker's still, and toward the same endpoint.
 template <typename F>
 bool may_give_port(const WorkerCore& core, const NatEntry<F>& e, const NatEntry<F>& entry) {
-  const LocalAddress* const local = core.table->find_local(e.nat);
-  if (local == nullptr || !local->is_nat) return false;
-  const bool is_own = reply_owner<F>(core, local->nat, e) == core.config.index;
+  const bool is_own = owner_of(core, e) == core.config.index;
   const bool is_same = e.backend_address == entry.backend_address && e.backend_port == entry.backend_port;
   return is_own && is_same;
 }

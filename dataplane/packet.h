@@ -29,7 +29,7 @@ enum class Path : uint8_t {
   done,     // has got its verdict
   dsr,      // from a client to a service
   nat_in,   // from a client to a service
-  nat_out,  // from a backend to a NAT address
+  nat_out,  // from a backend to a NAT address, or to a client that it sees
   icmp,     // an ICMP error about a flow
   tunnel,   // from a client to a service
 };
@@ -56,7 +56,7 @@ struct Packet {
   uint16_t ip_length;      // bytes, header included
   uint16_t payload;        // bytes after the TCP header
   uint16_t service;        // id; kNone: none
-  uint16_t nat;            // nat_out and icmp: index of the NAT address
+  uint16_t nat;            // nat_out to a NAT address: its index
   uint8_t flags;           // of TCP
   bool is_v6;
   bool was_handed_over;

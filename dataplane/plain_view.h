@@ -29,7 +29,7 @@ class PlainView {
   struct Found {
     const FlowIndex* index;
     uint16_t service;  // kNone with nat_out
-    Path path;         // done: no service and no NAT port of this worker
+    Path path;         // done: no service with short ways and no NAT port of this worker
   };
   [[gnu::always_inline]] Found find(const typename F::Ip& destination, uint16_t port) const {
     const uint16_t service = listeners_.find({destination, port});
@@ -39,7 +39,11 @@ class PlainView {
     const Path path = path_to(service);
     return {path == Path::nat_in ? nat_ : dsr_, service, path};
   }
-  Path path_to(uint16_t service) const { return path_of(services_[service].mode); }
+  // `done` in mode dnat: its flows may be another worker's.
+  Path path_to(uint16_t service) const {
+    const Mode mode = services_[service].mode;
+    return mode == Mode::dnat ? Path::done : path_of(mode);
+  }
 
   const auto& listeners() const { return listeners_; }
   const auto& nat_map() const { return nat_map_; }

@@ -89,6 +89,21 @@ template <typename F>
 uint32_t reply_owner(const WorkerCore& core, uint16_t nat, const NatEntry<F>& e) {
   return reply_owner<F>(core, nat, e.backend_address, e.backend_port, e.nat_port);
 }
+// The worker that has a flow of mode dnat: its client's address and port are what packets of both directions
+// show. The port in network byte order.
+template <typename F>
+uint32_t client_owner(const WorkerCore& core, const typename F::Ip& client, uint16_t port) {
+  if (core.config.worker_count == 1) return 0;
+  return slot_of(core.table->slot_hash(client, port, typename F::Ip{}, 0), core.config.worker_count);
+}
+// The worker that has a flow, or worker_count if its NAT address or port is none of ours.
+template <typename F>
+uint32_t owner_of(const WorkerCore& core, const NatEntry<F>& e) {
+  if (e.shows_client()) return client_owner<F>(core, e.client, e.client_port);
+  const LocalAddress* const local = core.table->find_local(e.nat);
+  if (local == nullptr || !local->is_nat) return core.config.worker_count;
+  return reply_owner<F>(core, local->nat, e);
+}
 // A port for a new flow's entry, whose addresses but `nat`, and all ports but `nat_port`, are filled in.
 // False: none is free.
 template <typename F>

@@ -20,9 +20,9 @@ using SteerKey = std::array<uint8_t, sizeof(steer_endpoint)>;
 // Values are of 4 bytes in every map.
 using SteerEntries = std::map<SteerKey, uint32_t>;
 
-// Key of `listeners`. `port` in host byte order.
+// Key of `listeners` and `dnat`. `port` in host byte order.
 SteerKey steer_key(const Address& address, uint16_t port);
-// Key of `nat` and `addresses`.
+// Key of `nat`, `addresses` and `own`.
 SteerKey steer_key(const Address& address);
 // Key of `tunnels`: the outer sources of a prefix, `length` in bits of its family.
 SteerKey steer_tunnel_key(const Address& prefix, uint8_t length);

@@ -13,18 +13,20 @@
 
 #include "bpf/steer_object.h"
 #include "contract/limits.h"
+#include "contract/reply_endpoints.h"
 #include "dataplane/xdp_program.h"
 
 namespace portico {
 
 // New entries go in before stale ones leave: two generations at once.
-static_assert(STEER_MAX_LISTENERS >= 2 * kMaxListeners && STEER_MAX_NAT >= 2 * kMaxNatAddresses);
+static_assert(STEER_MAX_LISTENERS >= 2 * kMaxListeners && STEER_MAX_NAT >= 2 * kMaxNatAddresses &&
+              STEER_MAX_DNAT >= 2 * kMaxReplyEndpoints && STEER_MAX_OWN >= 2 * kMaxOwnAddresses);
 
 namespace {
 
 // What the maps hold when they are equal to a snapshot.
 struct Wanted {
-  SteerEntries listeners, nat, tunnels, addresses;
+  SteerEntries listeners, nat, tunnels, addresses, dnat, own;
 };
 
 Wanted wanted_by(const Snapshot& snapshot) {
@@ -39,6 +41,8 @@ Wanted wanted_by(const Snapshot& snapshot) {
     if (!is_new) entry->second = widest_range(entry->second, range);
     wanted.addresses[steer_key(nat.address)] = 1;
   }
+  for (const ReplyEndpoint& e : reply_endpoints(snapshot)) wanted.dnat[steer_key(e.address, e.port)] = 1;
+  for (const OwnRecord& own : snapshot.own->records<OwnRecord>()) wanted.own[steer_key(own.address)] = 1;
   const SettingsRecord& settings = snapshot.settings->records<SettingsRecord>()[0];
   if (!settings.tunnel_source_v4.is_none())
     wanted.tunnels[steer_tunnel_key(settings.tunnel_source_v4, settings.tunnel_length_v4)] = 1;
@@ -115,8 +119,11 @@ Steering::Failure Steering::attach(const std::string& interface) {
   port.nat = SteerMap(map_of_program(*program, STEER_NAT_MAP), STEER_NAT_MAP);
   port.tunnels = SteerMap(map_of_program(*program, STEER_TUNNELS_MAP), STEER_TUNNELS_MAP);
   port.addresses = SteerMap(map_of_program(*program, STEER_ADDRESSES_MAP), STEER_ADDRESSES_MAP);
+  port.dnat = SteerMap(map_of_program(*program, STEER_DNAT_MAP), STEER_DNAT_MAP);
+  port.own = SteerMap(map_of_program(*program, STEER_OWN_MAP), STEER_OWN_MAP);
   port.verdicts = map_of_program(*program, STEER_VERDICTS_MAP);
-  if (!port.listeners || !port.nat || !port.tunnels || !port.addresses || !port.verdicts)
+  if (!port.listeners || !port.nat || !port.tunnels || !port.addresses || !port.dnat || !port.own ||
+      !port.verdicts)
     return interface + " runs the steering program of another version: stop its dataplane and start again";
   if (!sign_program(*program))
     return interface + ": cannot sign the steering program: " + std::strerror(errno);
@@ -128,9 +135,11 @@ Steering::Failure Steering::add_new(const Snapshot& snapshot) {
   const Wanted wanted = wanted_by(snapshot);
   Failure first;
   for (Interface& port : interfaces_) {
-    // Addresses first: a fragment is never taken for a packet without an owner.
-    for (auto& failure : {port.addresses.put_all(wanted.addresses), port.listeners.put_all(wanted.listeners),
-                          put_ranges(port.nat, wanted.nat), port.tunnels.put_all(wanted.tunnels)}) {
+    // Addresses first: a fragment is never taken for a packet without an owner, nor a check's answer for a
+    // client's.
+    for (auto& failure : {port.addresses.put_all(wanted.addresses), port.own.put_all(wanted.own),
+                          port.listeners.put_all(wanted.listeners), put_ranges(port.nat, wanted.nat),
+                          port.tunnels.put_all(wanted.tunnels), port.dnat.put_all(wanted.dnat)}) {
       if (failure && !first) first = port.name + ": " + *failure;
     }
   }
@@ -143,6 +152,7 @@ Steering::Failure Steering::remove_stale(const Snapshot& snapshot) {
   for (Interface& port : interfaces_) {
     for (auto& failure : {port.listeners.keep_only(wanted.listeners), port.nat.keep_only(wanted.nat),
                           port.nat.put_all(wanted.nat), port.tunnels.keep_only(wanted.tunnels),
+                          port.dnat.keep_only(wanted.dnat), port.own.keep_only(wanted.own),
                           port.addresses.keep_only(wanted.addresses)}) {
       if (failure && !first) first = port.name + ": " + *failure;
     }

@@ -62,7 +62,7 @@ class Steering {
     std::string name;
     int ifindex = 0;
     uint32_t program_id = 0;
-    SteerMap listeners, nat, tunnels, addresses;
+    SteerMap listeners, nat, tunnels, addresses, dnat, own;
     UniqueFd verdicts;
   };
   std::vector<Interface> interfaces_;

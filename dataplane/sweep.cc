@@ -34,10 +34,10 @@ bool is_gone(const WorkerCore& core, const NatEntry<F>& e) {
   const Table& table = *core.table;
   const TableBackend& backend = table.backend(e.backend);
   if (must_reset(backend, e.backend_port) || e.backend_address != address_of<F>(backend)) return true;
-  const LocalAddress* const local = table.find_local(e.nat);
-  if (local == nullptr || !local->is_nat || table.find_service(e.vip, e.vip_port) != e.service) return true;
+  if (table.find_service(e.vip, e.vip_port) != e.service) return true;
+  if (e.shows_client() != (table.service(e.service).mode == Mode::dnat)) return true;
   // Replies to a port that the range has no more, or that is another worker's now, do not come here.
-  return reply_owner<F>(core, local->nat, e) != core.config.index;
+  return owner_of(core, e) != core.config.index;
 }
 
 // Forgets a next hop of other routes, so that none is left when the version has gone round.

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "contract/reply_endpoints.h"
+
 namespace portico {
 
 namespace {
@@ -53,6 +55,7 @@ void Table::build_services() {
   for (const auto& r : snapshot_->services->records<ServiceRecord>()) {
     const auto proxy_protocol = static_cast<ProxyProtocol>(r.proxy_protocol);
     uses_proxy_protocol_ = uses_proxy_protocol_ || proxy_protocol != ProxyProtocol::none;
+    uses_dnat_ = uses_dnat_ || static_cast<Mode>(r.mode) == Mode::dnat;
     const uint8_t limits_sources = r.source_rate != 0 || r.source_flows != 0;
     limits_sources_ = limits_sources_ || limits_sources;
     services_[r.id] = {1,
@@ -133,6 +136,29 @@ void Table::build_locals() {
     l.nat = index;
     nat_ranges_.push_back(uint32_t{r.last_port} << 16 | r.first_port);
     if (r.address.is_v4()) nat_map_.insert({r.address.v4(), 0}, index);
+  }
+}
+
+void Table::build_dnat() {
+  const auto endpoints = reply_endpoints(*snapshot_);
+  dnat_v4_ = AddressMap<uint32_t>(hash_key_, endpoints.size());
+  dnat_v6_ = AddressMap<Ip6>(hash_key_, endpoints.size());
+  for (const auto& e : endpoints) {
+    if (e.address.is_v4()) {
+      dnat_v4_.insert({e.address.v4(), htobe16(e.port)}, 0);
+    } else {
+      dnat_v6_.insert({v6_words(e.address), htobe16(e.port)}, 0);
+    }
+  }
+  const auto own = snapshot_->own->records<OwnRecord>();
+  own_v4_ = AddressMap<uint32_t>(hash_key_, own.size());
+  own_v6_ = AddressMap<Ip6>(hash_key_, own.size());
+  for (const auto& r : own) {
+    if (r.address.is_v4()) {
+      own_v4_.insert({r.address.v4(), 0}, 0);
+    } else {
+      own_v6_.insert({v6_words(r.address), 0}, 0);
+    }
   }
 }
 
@@ -293,6 +319,7 @@ std::shared_ptr<const Table> build_table(std::shared_ptr<const Snapshot> snapsho
   table->build_limits_version(previous);
   table->build_listeners(previous);
   table->build_locals();
+  table->build_dnat();
   table->build_vlans();
   table->build_pools(previous);
   table->build_backend_addresses();

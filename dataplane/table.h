@@ -184,6 +184,19 @@ class Table {
     return snapshot_->next_hops->records<NextHopRecord>()[index].address;
   }
   std::span<const TableNat> nat() const { return nat_; }
+  // Whether a TCP packet between two such ends is a reply for a client of a service in mode dnat. The port is
+  // the source's, in network byte order; the destination is neither a VIP nor a NAT address.
+  template <typename A>
+  bool is_dnat_reply(const A& source, uint16_t port, const A& destination) const {
+    return is_dnat_backend(source, port) && own(destination).find({destination, 0}) == kNone;
+  }
+  // Whether such a service sends packets to that address and port (network byte order).
+  bool is_dnat_backend(uint32_t address, uint16_t port) const {
+    return dnat_v4_.find({address, port}) != kNone;
+  }
+  bool is_dnat_backend(const std::array<uint64_t, 2>& address, uint16_t port) const {
+    return dnat_v6_.find({address, port}) != kNone;
+  }
   // Indexes into nat() of one family.
   std::span<const uint16_t> nat_of(Family family) const { return family == Family::v4 ? nat_v4_ : nat_v6_; }
 
@@ -203,6 +216,8 @@ class Table {
 
   // Whether any service of the mode listens on an address of the family: whether flow memory is needed.
   bool uses(Mode mode, Family family) const { return uses_[translates(mode)][family == Family::v6]; }
+  // Whether any service is in mode dnat.
+  bool uses_dnat() const { return uses_dnat_; }
   // Whether any service limits what one source may have; and a number that differs from the previous table's
   // if what is counted does.
   bool limits_sources() const { return limits_sources_; }
@@ -250,6 +265,8 @@ class Table {
     const RouteRecord& r = snapshot_->routes->records<RouteRecord>()[index];
     return {r.next_hop, r.port};
   }
+  const AddressMap<uint32_t>& own(uint32_t) const { return own_v4_; }
+  const AddressMap<std::array<uint64_t, 2>>& own(const std::array<uint64_t, 2>&) const { return own_v6_; }
   const PrefixMap& access_list(uint16_t list) const {
     static const PrefixMap kEmpty;
     return list < access_->size() ? (*access_)[list] : kEmpty;
@@ -258,6 +275,7 @@ class Table {
   void build_limits_version(const Table* previous);
   void build_listeners(const Table* previous);
   void build_locals();
+  void build_dnat();
   void build_vlans();
   void build_pools(const Table* previous);
   void build_backend_addresses();
@@ -274,7 +292,7 @@ class Table {
   Timeouts timeouts_{};
   uint64_t flow_version_ = 1;
   bool uses_[2][2] = {};
-  bool uses_proxy_protocol_ = false, limits_sources_ = false;
+  bool uses_proxy_protocol_ = false, limits_sources_ = false, uses_dnat_ = false;
   uint32_t limits_version_ = 1;
   TunnelSource<V4> tunnel_v4_;
   TunnelSource<V6> tunnel_v6_;
@@ -283,6 +301,10 @@ class Table {
   std::shared_ptr<const AddressMap<std::array<uint64_t, 2>>> listeners_v6_;
   AddressMap<uint32_t> locals_v4_;
   AddressMap<std::array<uint64_t, 2>> locals_v6_;
+  AddressMap<uint32_t> dnat_v4_;  // where replies of mode dnat come from
+  AddressMap<std::array<uint64_t, 2>> dnat_v6_;
+  AddressMap<uint32_t> own_v4_;  // of the host, where a service is in mode dnat
+  AddressMap<std::array<uint64_t, 2>> own_v6_;
   AddressMap<uint32_t> backends_v4_;
   AddressMap<std::array<uint64_t, 2>> backends_v6_;
   std::vector<LocalAddress> locals_;

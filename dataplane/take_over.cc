@@ -37,10 +37,8 @@ bool is_mine(const WorkerCore& core, const DsrEntry<F>&, uint64_t hash, uint32_t
 }
 template <typename F>
 bool is_mine(const WorkerCore& core, const NatEntry<F>& e, uint64_t, uint32_t) {
-  const LocalAddress* const local = core.table->find_local(e.nat);
+  const uint32_t owner = owner_of(core, e);
   // One that nobody owns is the first worker's to count.
-  if (local == nullptr || !local->is_nat) return core.config.index == 0;
-  const uint32_t owner = reply_owner<F>(core, local->nat, e);
   return (owner == core.config.worker_count ? 0 : owner) == core.config.index;
 }
 
@@ -109,9 +107,9 @@ std::optional<FlowLoss> objection_to(const WorkerCore& core, const NatEntry<F>& 
       e.is_half_open > 1 || e.is_answered > 1 || e.reset_by_client > 1)
     return FlowLoss::torn;
   if (const auto objection = common_objection(core, e, same_backends)) return objection;
-  const LocalAddress* const local = core.table->find_local(e.nat);
-  if (local == nullptr || !local->is_nat) return FlowLoss::foreign_port;
-  if (reply_owner<F>(core, local->nat, e) != core.config.index) return FlowLoss::foreign_port;
+  if (e.shows_client() != (core.table->service(e.service).mode == Mode::dnat))
+    return FlowLoss::unknown_service;
+  if (owner_of(core, e) != core.config.index) return FlowLoss::foreign_port;
   return std::nullopt;
 }
 

@@ -137,6 +137,9 @@ std::shared_ptr<const Snapshot> snapshot_of(const TableContent& content, const S
       case BlockKind::vlans:
         s->vlans = block;
         break;
+      case BlockKind::own:
+        s->own = block;
+        break;
       case BlockKind::pool:
         s->pools.push_back({block, nullptr, nullptr, nullptr});
         break;

@@ -95,11 +95,24 @@ void change_way(TableContent& c, std::mt19937& random) {
   }
 }
 
+// All that translate become destination NAT before one port of backends, so that replies may be ambiguous.
+void merge_services(TableContent& c) {
+  for (ServiceRecord& s : c.services) {
+    if (!translates(Mode{s.mode})) continue;
+    s.mode = static_cast<uint8_t>(Mode::dnat);
+    s.backend_port = 8443;
+    s.proxy_protocol = 0;
+  }
+}
+
 void change_service(TableContent& c, std::mt19937& random) {
   ServiceRecord& s = any_of(c.services, random);
   switch (random() % 6) {
     case 5:
-      if (s.mode == static_cast<uint8_t>(Mode::nat)) s.proxy_protocol ^= 1;
+      if (!translates(Mode{s.mode})) break;
+      if (random() % 2) return merge_services(c);
+      s.mode = static_cast<uint8_t>(random() % 2 ? Mode::nat : Mode::dnat);
+      s.proxy_protocol = s.mode == static_cast<uint8_t>(Mode::nat) && random() % 2;
       break;
     case 4:  // its addresses are another's from now on
       for (ListenerRecord& l : c.listeners) {
@@ -200,8 +213,9 @@ void TwinStream::learn(const std::vector<Sent>& sent) {
   for (const Sent& s : sent) {
     if (s.to != Sent::To::port || s.frame.size() < 54) continue;
     const Seen seen = read_frame(s.frame);
-    if (seen.protocol != 6 || (seen.source != kNat4 && seen.source != kSecondNat4 && seen.source != kNat6))
-      continue;
+    const bool is_to_backend =
+        seen.destination.starts_with("198.18.1.") || seen.destination.starts_with("2001:db8:1:");
+    if (seen.protocol != 6 || !is_to_backend) continue;
     if (learnt_.size() < kMostLearnt) {
       learnt_.push_back(s.frame);
     } else {

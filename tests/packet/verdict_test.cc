@@ -273,12 +273,12 @@ TEST(Verdict, WhatTheCallerCouldNotPassOn) {
 
 TEST(Verdict, ZzEveryReasonHasBeenReached) {
   // Others have files of their own: icmp_test.cc, reset_test.cc, kernel_path_test.cc, limits_test.cc,
-  // tunnel_test.cc.
+  // tunnel_test.cc, dnat_test.cc.
   reached().insert({DropReason::icmp_invalid, DropReason::icmp_unknown_flow, DropReason::flow_reset,
                     DropReason::unknown_flow, DropReason::unknown_reply, DropReason::no_mbuf,
                     DropReason::kernel_full, DropReason::kernel_refused, DropReason::from_kernel_full,
                     DropReason::tunnel_too_big, DropReason::tunnel_no_headroom, DropReason::source_too_fast,
-                    DropReason::source_too_many});
+                    DropReason::source_too_many, DropReason::reply_ambiguous});
   for (uint32_t i = 0; i < kDropReasonCount; ++i)
     EXPECT_TRUE(reached().contains(static_cast<DropReason>(i))) << kDropReasonNames[i];
 }

@@ -12,6 +12,7 @@
 
 #include "contract/adopter.h"
 #include "contract/publisher.h"
+#include "contract/reply_endpoints.h"
 #include "tests/support/table_editor.h"
 
 namespace portico::test {
@@ -58,6 +59,8 @@ inline void walk(const Snapshot& s) {
     require(services[listener.service] && listener.port != 0);
   for (const RouteRecord& route : s.routes->records<RouteRecord>())
     require(route.port < ports.size() && (route.on_link || route.next_hop < next_hops.size()));
+  for (const OwnRecord& own : s.own->records<OwnRecord>()) require(!own.address.is_none());
+  require(reply_endpoints(s).size() <= kMaxReplyEndpoints);
   for (const VlanRecord& v : s.vlans->records<VlanRecord>())
     require(v.port < ports.size() && v.vlan != 0 && v.vlan <= kMaxVlan);
 }

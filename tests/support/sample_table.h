@@ -155,6 +155,7 @@ inline TableContent sample_content() {
   c.access = {{address("198.18.1.0"), 5, 24, 1, 0}, {address("198.18.1.128"), 5, 25, 0, 0}};
   c.nat = {{address("198.18.0.20"), 1024, 65535, 0}, {address("2001:db8::20"), 1024, 65535, 0}};
   c.vlans = {{0, 5}, {1, 5}, {1, 77}};
+  c.own = {{address("198.18.0.2")}, {address("2001:db8::2")}};
   return c;
 }
 

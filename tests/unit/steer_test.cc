@@ -26,6 +26,9 @@ constexpr uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kDestinationOpti
 const std::string kClient = "198.18.0.9", kVip = "198.18.0.80", kNat = "198.18.0.90", kOther = "198.18.0.1";
 const std::string kClient6 = "2001:db8::9", kVip6 = "2001:db8::80", kNat6 = "2001:db8::90";
 
+constexpr uint16_t kBackendPort = 9000;
+const std::string kBackend = "198.18.1.1", kBackend6 = "2001:db8:1::1", kOwn6 = "2001:db8::1";
+
 // What the maps hold, as a table.
 std::shared_ptr<const Table> steered_table() {
   TableContent content = test::usual_content();
@@ -35,8 +38,13 @@ std::shared_ptr<const Table> steered_table() {
   content.settings.tunnel_length_v4 = 26;
   content.settings.tunnel_source_v6 = *Address::parse("2001:db8:5::");
   content.settings.tunnel_length_v6 = 48;
-  std::sort(content.listeners.begin(), content.listeners.end(),
-            [](const auto& a, const auto& b) { return a.address < b.address; });
+  content.services[0].mode = static_cast<uint8_t>(Mode::dnat);
+  content.services[0].backend_port = kBackendPort;
+  for (const auto& vip : {kVip, kVip6}) content.listeners.push_back({*Address::parse(vip), 8443, 1, 0});
+  std::sort(content.listeners.begin(), content.listeners.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.address, a.port) < std::pair(b.address, b.port);
+  });
+  content.own = {{*Address::parse(kOther)}, {*Address::parse(kOwn6)}};
   return build_table(test::snapshot_of(content, nullptr), nullptr);
 }
 
@@ -52,7 +60,12 @@ class SteerTest : public testing::Test {
     SteerMap listeners = map(STEER_LISTENERS_MAP), nat = map(STEER_NAT_MAP),
              addresses = map(STEER_ADDRESSES_MAP);
     for (const auto& vip : {kVip, kVip6})
-      ASSERT_FALSE(listeners.put(steer_key(*Address::parse(vip), 443), 1));
+      for (const uint16_t port : {uint16_t{443}, uint16_t{8443}})
+        ASSERT_FALSE(listeners.put(steer_key(*Address::parse(vip), port), 1));
+    SteerMap dnat = map(STEER_DNAT_MAP), own = map(STEER_OWN_MAP);
+    for (const auto& backend : {kBackend, kBackend6})
+      ASSERT_FALSE(dnat.put(steer_key(*Address::parse(backend), kBackendPort), 1));
+    for (const auto& address : {kOther, kOwn6}) ASSERT_FALSE(own.put(steer_key(*Address::parse(address)), 1));
     for (const auto& address : {kNat, kNat6})
       ASSERT_FALSE(nat.put(steer_key(*Address::parse(address)), steer_range_value(1024, 2047)));
     SteerMap tunnels = map(STEER_TUNNELS_MAP);
@@ -208,6 +221,47 @@ TEST_F(SteerTest, LeavesOtherIcmpToTheKernel) {
   expect_kernel("nothing embedded", to_vip + icmp(3));
   expect_kernel("ports cut off", to_vip + icmp(3) + ipv4(kTcp, kVip, kClient) + Bytes(3, 1));
   expect_kernel("v6 embedded in v4", to_vip + icmp(3) + ipv6(kTcp, kVip6, kClient6) + tcp(443, 5000));
+}
+
+TEST_F(SteerTest, TakesRepliesOfModeDnatButForTheHostsOwn) {
+  const auto v4 = [](const std::string& from, const std::string& to) {
+    return ethernet(kIp) + ipv4(kTcp, from, to);
+  };
+  const auto v6 = [](const std::string& from, const std::string& to) {
+    return ethernet(kIp6) + ipv6(kTcp, from, to);
+  };
+  expect_steered("v4", v4(kBackend, kClient) + tcp(kBackendPort, 5000));
+  expect_steered("v6", v6(kBackend6, kClient6) + tcp(kBackendPort, 5000));
+  expect_steered("VLAN", vlan(kIp) + ipv4(kTcp, kBackend, kClient) + tcp(kBackendPort, 5000));
+  expect_steered("to a listener", v4(kBackend, kVip) + tcp(kBackendPort, 443));
+  expect_kernel("another port", v4(kBackend, kClient) + tcp(22, 5000));
+  expect_kernel("another port, v6", v6(kBackend6, kClient6) + tcp(22, 5000));
+  expect_kernel("another host", v4("198.18.1.99", kClient) + tcp(kBackendPort, 5000));
+  expect_kernel("to the port", v4(kClient, kBackend) + tcp(5000, kBackendPort));
+  expect_kernel("a check's answer", v4(kBackend, kOther) + tcp(kBackendPort, 5000));
+  expect_kernel("a check's answer, v6", v6(kBackend6, kOwn6) + tcp(kBackendPort, 5000));
+  expect_kernel("to the VIP, elsewhere", v4(kBackend, kVip) + tcp(kBackendPort, 22));
+  expect_kernel("a fragment",
+                ethernet(kIp) + ipv4(kTcp, kBackend, kClient, kMoreFragments) + tcp(kBackendPort, 5000));
+}
+
+TEST_F(SteerTest, TakesErrorsOnTheirWayToClientsOfModeDnat) {
+  const auto v4 = [](const std::string& to, uint8_t type = 3) {
+    return ethernet(kIp) + ipv4(kIcmp, "198.18.1.254", to) + icmp(type);
+  };
+  const auto v6 = [](const std::string& to, uint8_t type = 2) {
+    return ethernet(kIp6) + ipv6(kIcmp6, "2001:db8:1::fe", to) + icmp(type);
+  };
+  const auto about = [](const std::string& backend, uint16_t port, const std::string& client) {
+    return ipv4(kTcp, client, backend) + tcp(5000, port);
+  };
+  expect_steered("v4", v4(kClient) + about(kBackend, kBackendPort, kClient));
+  expect_steered("v6", v6(kClient6) + ipv6(kTcp, kClient6, kBackend6) + tcp(5000, kBackendPort));
+  expect_kernel("about another port", v4(kClient) + about(kBackend, 22, kClient));
+  expect_kernel("about another host", v4(kClient) + about("198.18.1.99", kBackendPort, kClient));
+  expect_kernel("about a check", v4(kOther) + about(kBackend, kBackendPort, kOther));
+  expect_kernel("no error", v4(kClient, 8) + about(kBackend, kBackendPort, kClient));
+  expect_kernel("to the VIP", v4(kVip) + about(kBackend, kBackendPort, kClient));
 }
 
 TEST_F(SteerTest, WalksExtensionHeadersToABound) {

@@ -53,7 +53,24 @@ Snapshot snapshot(const std::vector<ListenerRecord>& listeners, const std::vecto
   Snapshot result;
   result.listeners = block(BlockKind::listeners, listeners);
   result.nat = block(BlockKind::nat, nats);
+  result.services = block(BlockKind::services, std::vector<ServiceRecord>());
+  result.own = block(BlockKind::own, std::vector<OwnRecord>());
   result.settings = block(BlockKind::settings, std::vector<SettingsRecord>(1));
+  return result;
+}
+
+// The same with the listeners' service in mode dnat, before one backend.
+Snapshot dnat_snapshot(const std::vector<ListenerRecord>& listeners, const char* backend, const char* own) {
+  Snapshot result = snapshot(listeners, {});
+  ServiceRecord service{};
+  service.mode = static_cast<uint8_t>(Mode::dnat);
+  service.backend_port = 8443;
+  result.services = block(BlockKind::services, std::vector{service});
+  BackendRecord record{};
+  record.address_v4 = *Address::parse(backend);
+  result.pools.push_back({block(BlockKind::pool, std::vector<PoolRecord>(1)),
+                          block(BlockKind::backends, std::vector{record}), nullptr, nullptr});
+  result.own = block(BlockKind::own, std::vector<OwnRecord>{{*Address::parse(own)}});
   return result;
 }
 
@@ -108,10 +125,15 @@ class SteeringTest : public testing::Test {
 
   // True if the program on the interface takes TCP to this endpoint.
   bool steers(const char* address, uint16_t port) const {
+    return Address::parse(address)->is_v4()
+               ? steers(ethernet(0x0800) + ipv4(kTcp, "198.18.0.9", address) + tcp(5000, port))
+               : steers(ethernet(0x86dd) + ipv6(kTcp, "2001:db8::9", address) + tcp(5000, port));
+  }
+  bool steers_reply(const char* backend, const char* client) const {
+    return steers(ethernet(0x0800) + ipv4(kTcp, backend, client) + tcp(8443, 5000));
+  }
+  bool steers(const Bytes& frame) const {
     const UniqueFd program(bpf_prog_get_fd_by_id(attached_id()));
-    const bool v4 = Address::parse(address)->is_v4();
-    const Bytes frame = v4 ? ethernet(0x0800) + ipv4(kTcp, "198.18.0.9", address) + tcp(5000, port)
-                           : ethernet(0x86dd) + ipv6(kTcp, "2001:db8::9", address) + tcp(5000, port);
     bpf_test_run_opts options{};
     options.sz = sizeof options;
     options.data_in = frame.data();
@@ -162,6 +184,23 @@ TEST_F(SteeringTest, FollowsTheTable) {
   EXPECT_EQ(stats.to_dataplane, 0u);
   steering.detach();
   EXPECT_EQ(attached_id(), 0u);
+}
+
+TEST_F(SteeringTest, FollowsBackendsOfModeDnatAndTheHostsAddresses) {
+  start_port();
+  Steering steering;
+  ASSERT_FALSE(steering.attach("steer0"));
+  const auto first = dnat_snapshot({listener("198.18.0.80", 443)}, "198.18.1.21", "198.18.1.1"),
+             second = dnat_snapshot({listener("198.18.0.80", 443)}, "198.18.1.22", "198.18.1.2");
+  ASSERT_FALSE(steering.add_new(first));
+  EXPECT_TRUE(steers_reply("198.18.1.21", "198.18.0.9"));
+  EXPECT_FALSE(steers_reply("198.18.1.21", "198.18.1.1")) << "the answer to a health check";
+  EXPECT_FALSE(steers_reply("198.18.1.22", "198.18.0.9"));
+  ASSERT_FALSE(steering.add_new(second));
+  ASSERT_FALSE(steering.remove_stale(second));
+  EXPECT_FALSE(steers_reply("198.18.1.21", "198.18.0.9"));
+  EXPECT_TRUE(steers_reply("198.18.1.22", "198.18.1.1"));
+  EXPECT_FALSE(steers_reply("198.18.1.22", "198.18.1.2"));
 }
 
 TEST_F(SteeringTest, HoldsTwoGenerationsOfTheLargestTable) {

@@ -278,6 +278,15 @@ TEST(Validate, Vlans) {
 #undef F
 }
 
+TEST(Validate, Own) {
+#define F(text, ...) FIELD("own[1]." text, BlockKind::own, OwnRecord, 1, 0, __VA_ARGS__)
+  expect_refusals({
+      F("address: not an address", r.address = {}),
+      F("address: not in ascending", r.address = address("1.0.0.1")),
+  });
+#undef F
+}
+
 // A snapshot as a publisher would build it, without asking whether it is valid.
 Snapshot snapshot_of(const TableContent& content, const Snapshot* before = nullptr) {
   const BuiltBlocks blocks = build_blocks(content, before);
