@@ -122,6 +122,7 @@ uint64_t Builder::content_hash() const {
   hash = hash_of(content_.routes, hash);
   hash = hash_of(content_.access, hash);
   hash = hash_of(content_.nat, hash);
+  hash = hash_of(content_.own, hash);
   return hash_of(content_.vlans, hash);
 }
 
@@ -359,6 +360,8 @@ const TableContent& Builder::build(const BuildInput& input) {
   content_.next_hops = input.routing.next_hops;
   content_.routes = input.routing.routes;
   content_.vlans = input.routing.vlans;
+  const bool uses_dnat = std::ranges::count(input.config.services, Mode::dnat, &ServiceConfig::mode) > 0;
+  content_.own = uses_dnat ? input.routing.own : std::vector<OwnRecord>{};
   return content_;
 }
 

@@ -101,11 +101,12 @@ void check_modes(ConfigReader& reader, const Config& config) {
                                to_word(service.mode)));
     }
     for (const Endpoint& listen : service.listen) {
-      if (service.mode == Mode::nat || service.backend_port == 0 || service.backend_port == listen.port)
+      if (translates(service.mode) || service.backend_port == 0 || service.backend_port == listen.port)
         continue;
-      reader.error(reader.mark(service_path(service) + "/backend_port"),
-                   fmt::format("mode {} cannot translate ports; remove `backend_port` or use mode nat",
-                               to_word(service.mode)));
+      reader.error(
+          reader.mark(service_path(service) + "/backend_port"),
+          fmt::format("mode {} cannot translate ports; remove `backend_port` or use mode nat or dnat",
+                      to_word(service.mode)));
       break;
     }
     check_prefixes(reader, service, "allow", service.allow);
@@ -116,7 +117,7 @@ void check_modes(ConfigReader& reader, const Config& config) {
         reader.mark(service_path(*first_silent)),
         "mode nat hides the clients: the portals see only the balancer's NAT addresses; where they need the "
         "clients' own, write `proxy_protocol: v2` and set the portals' servers up for it, or use mode "
-        "dsr-l2, dsr-ipip or dsr-gue");
+        "dnat, dsr-l2, dsr-ipip or dsr-gue");
   }
   if (!uses_nat && !config.nat.addresses.empty() && !config.services.empty()) {
     reader.warning(reader.mark("nat"), "no service uses mode nat; `nat` has no effect");
@@ -302,6 +303,7 @@ void cross_check(ConfigReader& reader, const ConfigDraft& draft) {
   check_families(reader, config);
   check_addresses(reader, config);
   check_tunnel(reader, config);
+  check_dnat(reader, config);
   size_t prefixes = 0;
   for (const ServiceConfig& service : config.services) {
     prefixes += service.allow.size() + service.deny.size();

@@ -31,6 +31,7 @@ inline constexpr Choice<HttpMethod> kHttpMethodChoices[] = {
     {"GET", HttpMethod::get}, {"HEAD", HttpMethod::head}, {"OPTIONS", HttpMethod::options}};
 inline constexpr Choice<bool> kOnOffChoices[] = {{"on", true}, {"off", false}};
 inline constexpr Choice<Mode> kModeChoices[] = {{mode_name(Mode::nat), Mode::nat},
+                                                {mode_name(Mode::dnat), Mode::dnat},
                                                 {mode_name(Mode::dsr_l2), Mode::dsr_l2},
                                                 {mode_name(Mode::dsr_ipip), Mode::dsr_ipip},
                                                 {mode_name(Mode::dsr_gue), Mode::dsr_gue}};

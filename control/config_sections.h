@@ -52,6 +52,8 @@ void cross_check(ConfigReader& reader, const ConfigDraft& draft);
 // The part of it that is about `tunnel`: sources are apart from all other addresses, and there where services
 // need them.
 void check_tunnel(ConfigReader& reader, const Config& config);
+// The part of it that is about mode dnat: how many backends, and that their replies tell listeners apart.
+void check_dnat(ConfigReader& reader, const Config& config);
 
 // What depends on this host: interfaces, CPUs, credentials files (which are read into the checks). A
 // relative file name counts from `directory`.

@@ -7,6 +7,7 @@
 #include <cctype>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <iterator>
 #include <set>
 
@@ -55,9 +56,14 @@ std::vector<NatRange> merged(std::span<const NatRange> ranges) {
   return result;
 }
 
-// The four sets: listeners and NAT ranges by family.
-std::string sets_text(std::span<const Endpoint> listeners, std::span<const NatRange> nat) {
-  std::string services4, services6, nat4, nat6;
+// The six sets: listeners, NAT ranges and backends by family.
+std::string sets_text(std::span<const Endpoint> listeners, std::span<const NatRange> nat,
+                      std::span<const Endpoint> backends) {
+  std::string services4, services6, nat4, nat6, backends4, backends6;
+  for (const Endpoint& backend : std::set<Endpoint>(backends.begin(), backends.end())) {
+    append(backend.address.is_v4() ? backends4 : backends6,
+           to_string(backend.address) + " . " + std::to_string(backend.port));
+  }
   for (const Endpoint& listener : std::set<Endpoint>(listeners.begin(), listeners.end())) {
     append(listener.address.is_v4() ? services4 : services6,
            to_string(listener.address) + " . " + std::to_string(listener.port));
@@ -69,12 +75,14 @@ std::string sets_text(std::span<const Endpoint> listeners, std::span<const NatRa
   }
   return set_of("services4", "ipv4_addr", "", services4) + set_of("services6", "ipv6_addr", "", services6) +
          set_of("nat4", "ipv4_addr", "flags interval;", nat4) +
-         set_of("nat6", "ipv6_addr", "flags interval;", nat6);
+         set_of("nat6", "ipv6_addr", "flags interval;", nat6) +
+         set_of("backends4", "ipv4_addr", "", backends4) + set_of("backends6", "ipv6_addr", "", backends6);
 }
 
-std::string rules(const char* side, const char* port, const char* condition) {
+std::string rules(const char* side, const char* port, const char* condition,
+                  std::initializer_list<const char*> sets) {
   std::string text;
-  for (const char* set : {"services4", "services6", "nat4", "nat6"}) {
+  for (const char* set : sets) {
     const bool v4 = set[std::strlen(set) - 1] == '4';
     text += std::string("    ") + condition + (v4 ? "ip " : "ip6 ") + side + " . tcp " + port + " @" + set +
             " counter name guarded drop\n";
@@ -84,12 +92,14 @@ std::string rules(const char* side, const char* port, const char* condition) {
 
 std::string chains_text() {
   const std::string priority = std::string(" priority ") + kHookPriority + "; policy accept;\n";
-  return "  chain arriving {\n    type filter hook prerouting" + priority + rules("daddr", "dport", "") +
-         "  }\n" +
+  const auto ours = {"services4", "services6", "nat4", "nat6"};
+  return "  chain arriving {\n    type filter hook prerouting" + priority +
+         rules("daddr", "dport", "", ours) + "  }\n" + "  chain passing {\n    type filter hook forward" +
+         priority + rules("saddr", "sport", "", {"backends4", "backends6"}) + "  }\n" +
          // No packet of these gets as far as the kernel's TCP by the rules above. Should one, by a hole that
          // nobody thought of, its answer must not reset the client.
          "  chain leaving {\n    type filter hook output" + priority +
-         rules("saddr", "sport", "tcp flags & rst == rst ") + "  }\n";
+         rules("saddr", "sport", "tcp flags & rst == rst ", ours) + "  }\n";
 }
 
 }  // namespace
@@ -121,8 +131,9 @@ Guard::Failure Guard::run(const std::string& commands) {
          "ruleset')";
 }
 
-Guard::Failure Guard::apply(std::span<const Endpoint> listeners, std::span<const NatRange> nat) {
-  const std::string sets = sets_text(listeners, nat);
+Guard::Failure Guard::apply(std::span<const Endpoint> listeners, std::span<const NatRange> nat,
+                            std::span<const Endpoint> backends) {
+  const std::string sets = sets_text(listeners, nat, backends);
   was_mended_ = false;
   if (sets == applied_ && !listed_.empty() && listing() == listed_) return std::nullopt;
   const bool is_repair = sets == applied_;
@@ -154,26 +165,31 @@ std::string Guard::listing() {
   return text;
 }
 
-Guard::Failure Guard::find_hole(std::span<const Endpoint> listeners, std::span<const NatRange> nat) {
+Guard::Failure Guard::find_hole(std::span<const Endpoint> listeners, std::span<const NatRange> nat,
+                                std::span<const Endpoint> backends) {
   const std::string text = listing();
   if (text.empty()) return "the guard is not there";
   for (const bool v4 : {true, false}) {
     const std::string sets = v4 ? "4" : "6";
-    for (const char* set : {"services", "nat"}) {
-      const std::string rule = std::string(v4 ? "ip" : "ip6") + " daddr . tcp dport @" + set + sets;
+    for (const char* set : {"services", "nat", "backends"}) {
+      const bool is_source = std::strcmp(set, "backends") == 0;
+      const std::string rule = std::string(v4 ? "ip" : "ip6") +
+                               (is_source ? " saddr . tcp sport @" : " daddr . tcp dport @") + set + sets;
       const size_t at = text.find(rule);
       if (at == std::string::npos || !text.substr(at, text.find('\n', at) - at).ends_with("drop"))
         return std::string("the guard has no rule for ") + (v4 ? "IPv4 " : "IPv6 ") + set;
     }
   }
   // All of a set in one question: each reads the whole set from the kernel.
-  std::string elements[4];  // services4, services6, nat4, nat6
+  std::string elements[6];  // of `sets`, below
   for (const Endpoint& one : listeners)
     append(elements[one.address.is_v4() ? 0 : 1], to_string(one.address) + " . " + std::to_string(one.port));
   for (const NatRange& one : nat)
     for (const uint16_t port : {one.first_port, one.last_port})
       append(elements[one.address.is_v4() ? 2 : 3], to_string(one.address) + " . " + std::to_string(port));
-  const char* const sets[] = {"services4", "services6", "nat4", "nat6"};
+  for (const Endpoint& one : backends)
+    append(elements[one.address.is_v4() ? 4 : 5], to_string(one.address) + " . " + std::to_string(one.port));
+  const char* const sets[] = {"services4", "services6", "nat4", "nat6", "backends4", "backends6"};
   for (size_t i = 0; i < std::size(sets); ++i)
     if (!elements[i].empty() &&
         run("get element inet " + table_ + " " + sets[i] + " { " + elements[i] + " }\n"))

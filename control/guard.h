@@ -39,9 +39,12 @@ class Guard {
   Guard& operator=(const Guard&) = delete;
 
   // Guards exactly these: drops TCP to them before the kernel's sockets see it, and RSTs that the kernel
-  // would send from them. One transaction: no packet meets a half-made guard. The same again does nothing,
-  // unless somebody changed or flushed the rules meanwhile; then they come back.
-  Failure apply(std::span<const Endpoint> listeners, std::span<const NatRange> nat);
+  // would send from them. What comes from `backends`, whose replies mode dnat translates, the kernel does not
+  // forward: their clients would get them from an address that they never asked. One transaction: no packet
+  // meets a half-made guard. The same again does nothing, unless somebody changed or flushed the rules
+  // meanwhile; then they come back.
+  Failure apply(std::span<const Endpoint> listeners, std::span<const NatRange> nat,
+                std::span<const Endpoint> backends = {});
 
   // True if the last apply() found rules of this object's changed or gone, and put them back.
   bool was_mended() const { return was_mended_; }
@@ -54,7 +57,8 @@ class Guard {
 
   // What of such a guard, by this object or another, the kernel does not have: "the guard has no rules for
   // services"; nullopt: nothing. Changes nothing; for who looks from outside.
-  Failure find_hole(std::span<const Endpoint> listeners, std::span<const NatRange> nat);
+  Failure find_hole(std::span<const Endpoint> listeners, std::span<const NatRange> nat,
+                    std::span<const Endpoint> backends = {});
 
   // The table's name, "portico-...".
   const std::string& table() const { return table_; }

@@ -103,6 +103,12 @@ std::vector<RouteHop> hops_of(const rtmsg* part, const Attributes<RTA_MAX + 1>& 
   return hops;
 }
 
+// The field of the header holds table numbers below 256 only.
+template <size_t kCount>
+uint32_t table_of(const rtmsg* part, const Attributes<kCount>& fields) {
+  return fields[RTA_TABLE] != nullptr ? attribute_u32(fields[RTA_TABLE]) : part->rtm_table;
+}
+
 Address any_address(uint8_t family) {
   return family == AF_INET ? Address::from_v4(0) : Address{};
 }
@@ -160,14 +166,23 @@ void KernelCache::lose(Neighbour& neighbour, uint16_t state) {
   if (neighbour.mac && !neighbour.failed_since) neighbour.failed_since = std::chrono::steady_clock::now();
 }
 
+void take_own(const nlmsghdr* message, std::set<Address>& own) {
+  const auto* part = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(message));
+  if (message->nlmsg_type != RTM_NEWROUTE || part->rtm_type != RTN_LOCAL) return;
+  if (part->rtm_dst_len != (part->rtm_family == AF_INET ? 32 : 128)) return;
+  const auto fields = attributes<RTA_MAX + 1>(message, sizeof *part);
+  if (table_of(part, fields) != RT_TABLE_LOCAL) return;
+  const auto address = attribute_address(fields[RTA_DST]);
+  static const Prefix kLoopbackV4 = *Prefix::parse("127.0.0.0/8"), kLoopbackV6 = *Prefix::parse("::1/128");
+  if (address && !kLoopbackV4.contains(*address) && !kLoopbackV6.contains(*address)) own.insert(*address);
+}
+
 void take_route(const nlmsghdr* message, RoutesByPrefix& routes) {
   const auto* part = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(message));
   if (message->nlmsg_type != RTM_NEWROUTE || (part->rtm_flags & RTM_F_CLONED) != 0) return;
   if (part->rtm_family != AF_INET && part->rtm_family != AF_INET6) return;
   const auto fields = attributes<RTA_MAX + 1>(message, sizeof *part);
-  // The field of the header holds table numbers below 256 only.
-  const uint32_t table = fields[RTA_TABLE] != nullptr ? attribute_u32(fields[RTA_TABLE]) : part->rtm_table;
-  if (table != RT_TABLE_MAIN) return;
+  if (table_of(part, fields) != RT_TABLE_MAIN) return;
 
   KernelRoute route;
   switch (part->rtm_type) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -56,6 +57,7 @@ struct KernelCache {
   std::map<int, Link> links;
   std::map<int, std::chrono::steady_clock::time_point> up_since;  // of the links that are up
   RoutesByPrefix routes;
+  std::set<Address> own;  // addresses of the host's own, but for loopback ones
   std::map<NeighbourKey, Neighbour> neighbours;
 
   // RTM_NEWLINK and RTM_DELLINK. True if a link changed.
@@ -68,5 +70,8 @@ struct KernelCache {
 
 // Adds an RTM_NEWROUTE of a dump to `routes`, if it is of the main table.
 void take_route(const nlmsghdr* message, RoutesByPrefix& routes);
+
+// Adds an RTM_NEWROUTE of a dump to `own`, if it says of one address that it is the host's.
+void take_own(const nlmsghdr* message, std::set<Address>& own);
 
 }  // namespace portico

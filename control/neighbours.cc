@@ -124,12 +124,17 @@ int Neighbours::Cache::read_neighbours() {
 bool Neighbours::Cache::read_routes() {
   for (int attempt = 0; attempt < kDumpAttempts; ++attempt) {
     RoutesByPrefix fresh;
-    const int error = dump(RTM_GETROUTE, [&](const nlmsghdr* message) { take_route(message, fresh); });
+    std::set<Address> own;
+    const int error = dump(RTM_GETROUTE, [&](const nlmsghdr* message) {
+      take_route(message, fresh);
+      take_own(message, own);
+    });
     if (error == EINTR) continue;
     if (error != 0) break;
     routes_are_stale = false;
-    const bool changed = fresh != kernel.routes;
+    const bool changed = fresh != kernel.routes || own != kernel.own;
     kernel.routes = std::move(fresh);
+    kernel.own = std::move(own);
     return changed;
   }
   return false;  // still stale: tick() tries again
@@ -339,6 +344,10 @@ void Neighbours::process() {
 
 std::optional<Link> Neighbours::link(const std::string& name) const {
   return cache_->link(name);
+}
+
+std::set<Address> Neighbours::own_addresses() const {
+  return cache_->kernel.own;
 }
 
 std::set<uint16_t> Neighbours::vlans(const std::string& interface) const {

@@ -73,13 +73,17 @@ class Neighbours {
   // Takes in all news there is, without blocking. Lost news (ENOBUFS) makes it read everything again.
   void process();
 
-  // Grows whenever anything that next_hop, vlans or routes_for_ports would answer may have changed.
+  // Grows whenever anything that next_hop, own_addresses, vlans or routes_for_ports would answer may have
+  // changed.
   uint64_t version() const { return version_; }
 
   // Grows whenever an address or a link of the host may have come, gone or changed.
   uint64_t addresses_version() const { return addresses_version_; }
 
   std::optional<Link> link(const std::string& name) const;
+
+  // The host's own addresses on whatever interface, ours among them, but for loopback ones.
+  std::set<Address> own_addresses() const;
 
   // The VLANs that the kernel takes frames of on `interface`: those it has 802.1Q devices for.
   std::set<uint16_t> vlans(const std::string& interface) const;

@@ -117,6 +117,16 @@ Routing NextHopTable::build(const KernelView& kernel, const std::vector<std::str
   for (size_t port = 0; port < interfaces.size(); ++port)
     for (const uint16_t vlan : kernel.vlans(interfaces[port]))
       routing.vlans.push_back({static_cast<uint16_t>(port), vlan});
+  for (const Address& address : kernel.own ? kernel.own() : std::set<Address>{}) {
+    if (routing.own.size() == kMaxOwnAddresses) {
+      routing.warnings.push_back(
+          "the host has more addresses than the dataplane holds; in mode dnat, what backends send to the "
+          "others "
+          "from a service's port is taken for replies to clients");
+      break;
+    }
+    routing.own.push_back({address});
+  }
   retire_unused(interfaces.size());
   routing.next_hops = records_;
   return routing;

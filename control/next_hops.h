@@ -22,13 +22,15 @@ struct KernelView {
   std::function<std::optional<NextHop>(const Address& destination)> next_hop;
   std::function<std::vector<PortRoute>()> routes;
   std::function<std::set<uint16_t>(const std::string& interface)> vlans;
+  std::function<std::set<Address>()> own = {};  // the host's own addresses; none: not asked
 };
 
-// Next hops, routes and the VLANs of ports, of one generation.
+// Next hops, routes, the VLANs of ports and the host's own addresses, of one generation.
 struct Routing {
   std::vector<NextHopRecord> next_hops;
   std::vector<RouteRecord> routes;
   std::vector<VlanRecord> vlans;
+  std::vector<OwnRecord> own;
   std::map<Address, uint16_t> hop_of;  // backend address -> index; all that were asked for
   std::vector<std::string> warnings;   // backends without a way through the dataplane's ports
 };

@@ -12,6 +12,7 @@
 #include "contract/port_name.h"
 #include "contract/tap_interface.h"
 #include "control/builder_services.h"
+#include "control/dnat.h"
 #include "control/port_order.h"
 #include "control/service_impl.h"
 
@@ -120,8 +121,10 @@ std::optional<std::string> ensure_taps(const Config& config) {
 std::optional<std::string> Service::Impl::install(const Config& next, const Config* before) {
   const auto listeners = listeners_of(next);
   const auto nat = nat_of(next);
+  const auto backends = dnat_backends(next);
   auto first = guard->apply(before ? both(listeners, listeners_of(*before)) : listeners,
-                            before ? both(nat, nat_of(*before)) : nat);
+                            before ? both(nat, nat_of(*before)) : nat,
+                            before ? both(backends, dnat_backends(*before)) : backends);
   if (first) return first;
   if (auto error = ensure_taps(next)) return error;
   if (guard->was_mended())
@@ -133,7 +136,7 @@ std::optional<std::string> Service::Impl::install(const Config& next, const Conf
   auto error = addresses->apply(addresses_of(next), ports, vlan_devices);
   note_host(ports);
   if (error) return error;
-  return before ? guard->apply(listeners, nat) : std::nullopt;
+  return before ? guard->apply(listeners, nat, backends) : std::nullopt;
 }
 
 // What the last round of addresses found, for the log and the status.
@@ -275,7 +278,8 @@ void Service::Impl::follow_routing() {
   neighbours->use_gateways(std::move(gateways));
   Routing next = next_hops.build({.next_hop = [this](const Address& a) { return neighbours->next_hop(a); },
                                   .routes = [&routes] { return routes; },
-                                  .vlans = [this](const std::string& i) { return neighbours->vlans(i); }},
+                                  .vlans = [this](const std::string& i) { return neighbours->vlans(i); },
+                                  .own = [this] { return neighbours->own_addresses(); }},
                                  interfaces, backends);
   all_changed |= next.hop_of != routing.hop_of;
   routing = std::move(next);
@@ -295,7 +299,7 @@ bool Service::Impl::is_gone(const std::string& pool, const std::string& backend)
   if (b == p->backends.end()) return true;
   if (watch.has_sent(ids.backend(pool, *b), monotonic_ns())) return false;
   const bool direct = std::any_of(config.services.begin(), config.services.end(), [&](const auto& service) {
-    return service.pool == pool && service.mode != Mode::nat;
+    return service.pool == pool && !translates(service.mode);
   });
   if (!direct) return true;
   bool gone = true;

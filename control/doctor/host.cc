@@ -13,6 +13,7 @@
 
 #include "contract/feedback_file.h"
 #include "contract/run_dir.h"
+#include "control/dnat.h"
 #include "control/doctor/finding.h"
 #include "control/guard.h"
 
@@ -108,7 +109,7 @@ void check_guard(Examination& e) {
   for (const Address& address : e.config.nat.addresses)
     nat.push_back({address, e.config.nat.first_port, e.config.nat.last_port});
   Guard guard(e.config.instance);
-  if (const auto hole = guard.find_hole(listeners, nat))
+  if (const auto hole = guard.find_hole(listeners, nat, dnat_backends(e.config)))
     e.add(Severity::error, "guard", "table inet " + guard.table(),
           *hole + ": while the dataplane restarts, the kernel resets clients",
           "`portico reload` puts it back; then find out who removed it (`nft monitor`)");

@@ -25,6 +25,7 @@ struct FakeKernel {
   std::set<Address> unreachable;
   std::vector<PortRoute> port_routes;
   std::set<uint16_t> vlans;
+  std::set<Address> own;
 
   KernelView view() {
     return {.next_hop = [this](const Address& to) -> std::optional<NextHop> {
@@ -39,7 +40,8 @@ struct FakeKernel {
                              .mtu = 1500};
             },
             .routes = [this] { return port_routes; },
-            .vlans = [this](const std::string&) { return vlans; }};
+            .vlans = [this](const std::string&) { return vlans; },
+            .own = [this] { return own; }};
   }
 };
 

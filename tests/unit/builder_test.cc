@@ -145,6 +145,22 @@ TEST_F(BuilderTest, VlansOfThePortsFollowTheKernel) {
   EXPECT_NE(builder_.content_hash(), before);
 }
 
+TEST_F(BuilderTest, TheHostsAddressesAreNamedWhereDnatNeedsThem) {
+  Config config = two_portals();
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  kernel_.own = {v4(99), v6(99)};
+  EXPECT_TRUE(build(config).own.empty()) << "an address that comes or goes is no new table";
+  config.services[0].mode = Mode::dnat;
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  const uint64_t before = (build(config), builder_.content_hash());
+  ASSERT_EQ(build(config).own.size(), 2u);
+  EXPECT_EQ(build(config).own[0].address, v4(99));
+  kernel_.own.insert(v4(100));
+  const std::set<std::string> no_pool;
+  EXPECT_EQ(build(config, &no_pool).own.size(), 3u);
+  EXPECT_NE(builder_.content_hash(), before);
+}
+
 TEST_F(BuilderTest, AccessListsSayWhoIsLetIn) {
   using Texts = std::vector<std::string>;
   const auto list_of = [this](bool any, std::vector<const char*> allow, std::vector<const char*> deny) {

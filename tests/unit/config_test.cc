@@ -70,6 +70,7 @@ services:
     pool: portals
     mode: dsr-ipip
   second-chance: {listen: 203.0.113.13:80, pool: portals, mode: dsr-gue}
+  gateway: {listen: 203.0.113.14:80, pool: portals, mode: dnat, backend_port: 8080}
 pools:
   portals:
     backends:
@@ -204,6 +205,8 @@ TEST(Config, LongFormSaysEverything) {
   EXPECT_EQ(config.services.at(1).mode, Mode::dsr_l2);
   EXPECT_EQ(config.services.at(2).mode, Mode::dsr_ipip);
   EXPECT_EQ(config.services.at(3).mode, Mode::dsr_gue);
+  EXPECT_EQ(config.services.at(4).mode, Mode::dnat);
+  EXPECT_EQ(config.services.at(4).backend_port, 8080);
   EXPECT_EQ(config.tunnel.gue_port, 6081);
   EXPECT_FALSE(config.pools.at(0).second_chance);
   EXPECT_EQ(config.pools.at(0).earlier_sets,

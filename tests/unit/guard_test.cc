@@ -116,6 +116,40 @@ TEST_F(GuardTest, KeepsServicesFromTheKernelAndNothingElse) {
   for (const int fd : {open4, open6, ssh}) close(fd);
 }
 
+// The balancer routes, a portal behind it answers a client that asked the VIP, and no dataplane is there.
+TEST_F(GuardTest, ForwardsNoReplyOfModeDnat) {
+  NetNamespace portal;
+  balancer_->run("ip link add guard2 type veth peer name guard3 netns " + portal.path());
+  balancer_->run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+  balancer_->run("ip addr add 198.18.1.1/24 dev guard2 && ip addr add 2001:db8:1::1/64 dev guard2 nodad");
+  portal.run("ip addr add 198.18.1.21/24 dev guard3 && ip addr add 2001:db8:1::21/64 dev guard3 nodad");
+  balancer_->run("ip link set guard2 up");
+  portal.run("ip link set guard3 up");
+  portal.run("ip route add default via 198.18.1.1 && ip route add default via 2001:db8:1::1");
+  client_->run("ip route add 198.18.1.0/24 via 198.18.0.80 && ip route add 2001:db8:1::/64 via 2001:db8::80");
+  // A closed port answers with RST by the same way.
+  EXPECT_EQ(outcome("198.18.1.21", 443), ECONNREFUSED);
+  EXPECT_EQ(outcome("2001:db8:1::21", 443), ECONNREFUSED);
+
+  Guard guard("edge 1");
+  const Endpoint backends[] = {endpoint("198.18.1.21", 443), endpoint("2001:db8:1::21", 443)};
+  in_balancer([&] { ASSERT_FALSE(guard.apply({}, {}, backends)); });
+  expect_guarded(guard, "198.18.1.21", 443);
+  expect_guarded(guard, "2001:db8:1::21", 443);
+  EXPECT_EQ(outcome("198.18.1.21", 444), ECONNREFUSED) << "other traffic passes";
+  EXPECT_EQ(outcome("2001:db8:1::21", 444), ECONNREFUSED);
+  const int fd = in_balancer([] {
+    const SocketAddress to("198.18.1.21", 443);
+    const int check = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    EXPECT_EQ(connect(check, to.get(), to.size), -1);
+    EXPECT_EQ(errno, ECONNREFUSED) << "the host's own health checks get their answers";
+    return check;
+  });
+  close(fd);
+  in_balancer([&] { ASSERT_FALSE(guard.apply({}, {})); });
+  EXPECT_EQ(outcome("198.18.1.21", 443), ECONNREFUSED);
+}
+
 TEST_F(GuardTest, ComesBackWhateverWasTakenFromIt) {
   const Endpoint listeners[] = {endpoint(kVip, 443), endpoint(kVip6, 443)};
   const NatRange nat[] = {range(kVip, 2000, 2999), range(kVip6, 2000, 2000)};
@@ -159,16 +193,18 @@ TEST_F(GuardTest, FindsHolesFromOutside) {
   Guard guard("edge"), other("edge");
   const Endpoint listeners[] = {endpoint(kVip, 443), endpoint(kVip6, 443)};
   const NatRange nat[] = {range("198.18.0.81", 1024, 65535), range("2001:db8::81", 1024, 65535)};
+  const Endpoint backends[] = {endpoint("198.18.1.21", 443), endpoint("2001:db8:1::21", 443)};
   const auto has_hole = [&] {
-    return in_balancer([&] { return other.find_hole(listeners, nat).has_value(); });
+    return in_balancer([&] { return other.find_hole(listeners, nat, backends).has_value(); });
   };
   EXPECT_TRUE(has_hole());
-  const auto apply = [&] { in_balancer([&] { ASSERT_FALSE(guard.apply(listeners, nat)); }); };
+  const auto apply = [&] { in_balancer([&] { ASSERT_FALSE(guard.apply(listeners, nat, backends)); }); };
   apply();
   EXPECT_FALSE(has_hole());
   for (const char* change : {"delete table inet portico-edge", "flush chain inet portico-edge arriving",
                              "delete element inet portico-edge services6 { 2001:db8::80 . 443 }",
-                             "flush set inet portico-edge nat4"}) {
+                             "flush set inet portico-edge nat4", "flush chain inet portico-edge passing",
+                             "flush set inet portico-edge backends6"}) {
     balancer_->run("nft '" + std::string(change) + "'");
     EXPECT_TRUE(has_hole()) << change;
     apply();

@@ -214,6 +214,19 @@ TEST_F(NeighboursTest, ListsTheRoutesOfThePorts) {
   EXPECT_EQ(sorted(routes({"p0", "p1"})), with_host);
 }
 
+TEST_F(NeighboursTest, KnowsTheHostsOwnAddresses) {
+  EXPECT_TRUE(kernel_->own_addresses().contains(address("198.18.0.1")));
+  EXPECT_TRUE(kernel_->own_addresses().contains(address("2001:db8::1")));
+  EXPECT_FALSE(kernel_->own_addresses().contains(address("127.0.0.1")));
+  EXPECT_FALSE(kernel_->own_addresses().contains(address("198.18.0.255"))) << "of the network's broadcast";
+  const uint64_t before = kernel_->version();
+  ip("addr add 198.18.7.1/32 dev p0");
+  EXPECT_TRUE(sees([&] { return kernel_->own_addresses().contains(address("198.18.7.1")); }));
+  EXPECT_GT(kernel_->version(), before);
+  ip("addr del 198.18.7.1/32 dev p0");
+  EXPECT_TRUE(sees([&] { return !kernel_->own_addresses().contains(address("198.18.7.1")); }));
+}
+
 TEST_F(NeighboursTest, SeesThroughVlanDevices) {
   if (balancer_->inside(
           [] { return std::system("ip link add link p0 name p0.100 type vlan id 100 2> /dev/null"); }))
