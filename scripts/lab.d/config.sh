@@ -23,6 +23,9 @@ print_config() {
     esac
     shift 2
   done
+  if [ "$mode" = dnat ] && [ "$TOPOLOGY" != two ]; then
+    die "dnat needs a balancer that is the portals' gateway: scripts/lab up --topology two"
+  fi
   if [ "$mode" = dsr-l2 ] && [ "$TOPOLOGY" != one ]; then
     die "dsr-l2 needs portals that hold the VIP: scripts/lab up --topology one"
   fi
