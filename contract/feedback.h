@@ -63,7 +63,8 @@ struct WorkerFeedback {
   uint32_t nat_fullest_backend;
   uint64_t nat_fullest_used;
   uint64_t nat_fullest_ports;
-  uint64_t reserved[2];
+  uint64_t flows_uninserted;  // dsr flows forwarded by hash alone: the rate of new flows, or a full table
+  uint64_t evictions;         // flows on probation or over that gave way to new ones
 };
 static_assert(sizeof(WorkerFeedback) == 128);
 
@@ -164,7 +165,12 @@ struct Feedback {
   uint64_t kernel_taken;  // of `to_kernel`: frames that the tap took
   uint64_t from_kernel;   // frames that the kernel sent and workers were given
   uint64_t kernel_waits;  // times that the kernel's frames waited a millisecond for a packet buffer
-  uint64_t reserved[3];
+  uint64_t forwarded;     // packets sent on, rewritten or not
+  uint64_t originated;    // packets of the dataplane's own: RSTs of sweeps and for backends, PROXY headers
+  // Of ports by AF_XDP, what the XDP program did with frames: to a worker's socket, to the kernel, and
+  // dropped since no socket polls their queue.
+  uint64_t steered_to_dataplane, steered_to_kernel, steered_no_socket;
+  uint64_t reserved[6];
   TakeOverFeedback take_over;
   PortFeedback ports[kMaxPorts];
   WorkerFeedback workers[kMaxWorkers];

@@ -126,7 +126,8 @@ constexpr uint64_t feedback_struct_hash() {
 #define F(field) PORTICO_FIELD(WorkerFeedback, field)
   PORTICO_STRUCT(WorkerFeedback) F(heartbeat_ns) F(acked_generation) F(busy_cycles) F(total_cycles)
     F(rx_packets) F(tx_packets) F(handed_over) F(flows) F(flow_capacity) F(nat_ports_used) F(sleeps) F(cpu)
-    F(nat_fullest_backend) F(nat_fullest_used) F(nat_fullest_ports)
+    F(nat_fullest_backend) F(nat_fullest_used) F(nat_fullest_ports) F(flows_uninserted)
+    F(evictions)
 #undef F
 #define F(field) PORTICO_FIELD(ServiceFeedback, field)
   PORTICO_STRUCT(ServiceFeedback) F(flows) F(new_flows) F(packets_in) F(bytes_in) F(packets_out)
@@ -148,7 +149,8 @@ constexpr uint64_t feedback_struct_hash() {
   PORTICO_STRUCT(TakeOverFeedback) F(stop_ns) F(flows_kept) F(flows_lost)
 #undef F
 #define F(field) PORTICO_FIELD(Feedback, field)
-  PORTICO_STRUCT(Feedback) F(header) F(drops) F(to_kernel) F(answered) F(kernel_taken) F(from_kernel) F(kernel_waits) F(take_over)
+  PORTICO_STRUCT(Feedback) F(header) F(drops) F(to_kernel) F(answered) F(kernel_taken) F(from_kernel) F(kernel_waits) F(forwarded)
+    F(originated) F(steered_to_dataplane) F(steered_to_kernel) F(steered_no_socket) F(take_over)
     F(ports) F(workers) F(services) F(backends) F(resolve)
 #undef F
       // clang-format on

@@ -71,6 +71,8 @@ json workers_json(const StatusView& view) {
                        {"generation", worker.acked_generation},
                        {"flows", worker.flows},
                        {"flow_capacity", worker.flow_capacity},
+                       {"flows_uninserted", worker.flows_uninserted},
+                       {"evictions", worker.evictions},
                        {"nat_fullest_used", worker.nat_fullest_used},
                        {"nat_fullest_ports", worker.nat_fullest_ports}});
   }
@@ -367,6 +369,11 @@ std::string drops_json(const StatusView& view) {
   return dump({{"working", view.watch.is_working()},
                {"to_kernel", view.watch.settled().to_kernel},
                {"answered", view.watch.settled().answered},
+               {"forwarded", view.watch.settled().forwarded},
+               {"originated", view.watch.settled().originated},
+               {"steered_to_dataplane", view.watch.settled().steered_to_dataplane},
+               {"steered_to_kernel", view.watch.settled().steered_to_kernel},
+               {"steered_no_socket", view.watch.settled().steered_no_socket},
                {"kernel_taken", view.watch.settled().kernel_taken},
                {"from_kernel", view.watch.settled().from_kernel},
                {"kernel_waits", view.watch.settled().kernel_waits},

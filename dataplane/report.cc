@@ -90,11 +90,10 @@ void Report::write(DataplaneState state, Adoption& adoption, const std::vector<W
   std::memset(sum.drops, 0, sizeof sum.drops);
   sum.to_kernel = 0;
   sum.answered = 0;
+  sum.forwarded = 0;
+  sum.originated = 0;
   for (const uint16_t id : services_) sum.services[id] = {};
   for (const uint16_t id : backends_) sum.backends[id] = {};
-  const SteeringStats steered = extra_.steering;
-  extra_ = {};
-  extra_.steering = steered;
   for (WorkerThread* worker : workers) gather_worker(worker->index(), *worker, now_ns);
   if (host != nullptr) gather_host(host->counters());
   for (ResolveRequest& request : sum.resolve) {
@@ -102,7 +101,10 @@ void Report::write(DataplaneState state, Adoption& adoption, const std::vector<W
   }
   if (turns_++ % kTurnsPerSlowRead == 0) {
     for (size_t i = 0; i < ports.list().size(); ++i) sum.ports[i] = ports.feedback(i);
-    extra_.steering = steering.stats();
+    const SteeringStats steered = steering.stats();
+    sum.steered_to_dataplane = steered.to_dataplane;
+    sum.steered_to_kernel = steered.to_kernel;
+    sum.steered_no_socket = steered.no_socket;
   }
   gather_header(state, adoption.status());
   sum.header.worker_count = static_cast<uint32_t>(workers.size());
@@ -141,6 +143,8 @@ void Report::gather_worker(uint32_t index, WorkerThread& worker, uint64_t now_ns
   out.rx_packets = relaxed(status.rx_packets);
   out.tx_packets = relaxed(status.tx_packets);
   out.sleeps = relaxed(status.sleeps);
+  out.flows_uninserted = load_counter(counters.flows_uninserted);
+  out.evictions = load_counter(counters.evictions);
   out.handed_over = load_counter(counters.handed_over);
   out.flows = load_counter(counters.flows);
   out.flow_capacity = load_counter(counters.flow_capacity);
@@ -165,10 +169,8 @@ void Report::gather_counters(const WorkerCounters& counters) {
   sum.answered += load_counter(counters.answered);
   for (const uint16_t id : services_) add_words(sum.services[id], counters.services[id]);
   for (const uint16_t id : backends_) add_words(sum.backends[id], counters.backends[id]);
-  extra_.forwarded += load_counter(counters.forwarded);
-  extra_.originated += load_counter(counters.originated);
-  extra_.flows_uninserted += load_counter(counters.flows_uninserted);
-  extra_.evictions += load_counter(counters.evictions);
+  sum.forwarded += load_counter(counters.forwarded);
+  sum.originated += load_counter(counters.originated);
 }
 
 void Report::gather_host(const HostCounters& counters) {
@@ -243,6 +245,11 @@ void Report::copy_out(Feedback& out) const {
   out.kernel_taken = in.kernel_taken;
   out.from_kernel = in.from_kernel;
   out.kernel_waits = in.kernel_waits;
+  out.forwarded = in.forwarded;
+  out.originated = in.originated;
+  out.steered_to_dataplane = in.steered_to_dataplane;
+  out.steered_to_kernel = in.steered_to_kernel;
+  out.steered_no_socket = in.steered_no_socket;
   out.take_over = in.take_over;
   std::memcpy(out.ports, in.ports, in.header.port_count * sizeof in.ports[0]);
   std::memcpy(out.workers, in.workers, in.header.worker_count * sizeof in.workers[0]);

@@ -17,12 +17,6 @@
 
 namespace portico {
 
-// Counters that the feedback has no field for.
-struct ExtraCounters {
-  uint64_t forwarded = 0, originated = 0, flows_uninserted = 0, evictions = 0;
-  SteeringStats steering;
-};
-
 class Report {
  public:
   // Takes the run directory's feedback file; throws std::runtime_error if another dataplane has it.
@@ -41,11 +35,11 @@ class Report {
   void write(DataplaneState state, Adoption& adoption, const std::vector<WorkerThread*>& workers,
              const Ports& ports, const Steering& steering, const HostPath* host);
 
-  // Calls `look(const Feedback&, const ExtraCounters&)` on what was last written. Any thread; keep it short.
+  // Calls `look(const Feedback&)` on what was last written. Any thread; keep it short.
   template <typename Look>
   void read(const Look& look) const {
     const std::lock_guard lock(lock_);
-    look(*gathered_, extra_);
+    look(*gathered_);
   }
 
  private:
@@ -60,9 +54,8 @@ class Report {
 
   FeedbackWriter file_;
   const uint64_t start_realtime_ns_;
-  mutable std::mutex lock_;             // gathered_ and extra_
+  mutable std::mutex lock_;             // gathered_
   std::unique_ptr<Feedback> gathered_;  // by the main thread
-  ExtraCounters extra_;
   std::vector<uint16_t> services_,
       backends_;  // ids seen since start, ascending: gathering costs what is used
   uint64_t known_epoch_ = 0, known_generation_ = 0;  // of the snapshot whose ids were added last

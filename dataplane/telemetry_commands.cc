@@ -36,21 +36,24 @@ void add_page(size_t first, size_t count, TelemetryObject& out, const Add& add) 
   out.add("count", count);
 }
 
-void add_totals(const Feedback& feedback, const ExtraCounters& extra, TelemetryObject& out) {
+void add_totals(const Feedback& feedback, TelemetryObject& out) {
   uint64_t drops = 0, flows = 0, capacity = 0, nat_ports = 0, rx = 0, tx = 0;
+  uint64_t flows_uninserted = 0, evictions = 0;
   for (const uint64_t count : feedback.drops) drops += count;
   for (uint32_t i = 0; i < feedback.header.worker_count; ++i) {
     flows += feedback.workers[i].flows;
     capacity += feedback.workers[i].flow_capacity;
     nat_ports += feedback.workers[i].nat_ports_used;
+    flows_uninserted += feedback.workers[i].flows_uninserted;
+    evictions += feedback.workers[i].evictions;
     rx += feedback.workers[i].rx_packets;
     tx += feedback.workers[i].tx_packets;
   }
   out.add("rx_packets", rx);
   out.add("tx_packets", tx);
-  out.add("forwarded", extra.forwarded);
+  out.add("forwarded", feedback.forwarded);
   out.add("answered", feedback.answered);
-  out.add("originated", extra.originated);
+  out.add("originated", feedback.originated);
   out.add("to_kernel", feedback.to_kernel);
   out.add("kernel_taken", feedback.kernel_taken);
   out.add("from_kernel", feedback.from_kernel);
@@ -58,13 +61,13 @@ void add_totals(const Feedback& feedback, const ExtraCounters& extra, TelemetryO
   out.add("drops", drops);
   out.add("flows", flows);
   out.add("flow_capacity", capacity);
-  out.add("flows_uninserted", extra.flows_uninserted);
-  out.add("evictions", extra.evictions);
+  out.add("flows_uninserted", flows_uninserted);
+  out.add("evictions", evictions);
   out.add("nat_ports_used", nat_ports);
   out.add("nat_ports_total", feedback.header.nat_ports_total);
-  out.add("steered_to_dataplane", extra.steering.to_dataplane);
-  out.add("steered_to_kernel", extra.steering.to_kernel);
-  out.add("steered_no_socket", extra.steering.no_socket);
+  out.add("steered_to_dataplane", feedback.steered_to_dataplane);
+  out.add("steered_to_kernel", feedback.steered_to_kernel);
+  out.add("steered_no_socket", feedback.steered_no_socket);
 }
 
 void add_take_over(const TakeOverFeedback& take_over, TelemetryObject& out) {
@@ -86,7 +89,7 @@ void answer_upgrade(Telemetry& telemetry, std::string_view, TelemetryObject& out
 
 void answer_status(Telemetry& telemetry, std::string_view, TelemetryObject& out) {
   const auto snapshot = telemetry.adoption().snapshot();
-  telemetry.report().read([&](const Feedback& feedback, const ExtraCounters& extra) {
+  telemetry.report().read([&](const Feedback& feedback) {
     const FeedbackHeader& header = feedback.header;
     out.add("version", field_text(header.version));
     out.add("state", std::string(to_string(DataplaneState{header.state})));
@@ -104,7 +107,7 @@ void answer_status(Telemetry& telemetry, std::string_view, TelemetryObject& out)
     out.add("workers", header.worker_count);
     out.add("ports", header.port_count);
     out.add("tsc_hz", header.tsc_hz);
-    add_totals(feedback, extra, out);
+    add_totals(feedback, out);
     add_take_over(feedback.take_over, out);
   });
   if (snapshot == nullptr) return;
@@ -114,7 +117,7 @@ void answer_status(Telemetry& telemetry, std::string_view, TelemetryObject& out)
 }
 
 void answer_drops(Telemetry& telemetry, std::string_view, TelemetryObject& out) {
-  telemetry.report().read([&](const Feedback& feedback, const ExtraCounters&) {
+  telemetry.report().read([&](const Feedback& feedback) {
     for (uint32_t reason = 0; reason < kDropReasonCount; ++reason) {
       out.add(kDropReasonNames[reason].data(), feedback.drops[reason]);
     }
@@ -124,7 +127,7 @@ void answer_drops(Telemetry& telemetry, std::string_view, TelemetryObject& out) 
 void answer_workers(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out) {
   const auto first = first_index(parameters, out);
   if (!first) return;
-  telemetry.report().read([&](const Feedback& feedback, const ExtraCounters&) {
+  telemetry.report().read([&](const Feedback& feedback) {
     add_page(*first, feedback.header.worker_count, out, [&](size_t index) {
       const WorkerFeedback& worker = feedback.workers[index];
       out.add_object(std::to_string(index), [&](TelemetryObject& object) {
@@ -144,13 +147,15 @@ void answer_workers(Telemetry& telemetry, std::string_view parameters, Telemetry
         object.add("nat_fullest_used", worker.nat_fullest_used);
         object.add("nat_fullest_ports", worker.nat_fullest_ports);
         object.add("sleeps", worker.sleeps);
+        object.add("flows_uninserted", worker.flows_uninserted);
+        object.add("evictions", worker.evictions);
       });
     });
   });
 }
 
 void answer_ports(Telemetry& telemetry, std::string_view, TelemetryObject& out) {
-  telemetry.report().read([&](const Feedback& feedback, const ExtraCounters&) {
+  telemetry.report().read([&](const Feedback& feedback) {
     for (uint32_t index = 0; index < feedback.header.port_count; ++index) {
       const PortFeedback& port = feedback.ports[index];
       out.add_object(std::to_string(index), [&](TelemetryObject& object) {
@@ -169,7 +174,7 @@ void answer_ports(Telemetry& telemetry, std::string_view, TelemetryObject& out) 
 }
 
 void answer_resolve(Telemetry& telemetry, std::string_view, TelemetryObject& out) {
-  telemetry.report().read([&](const Feedback& feedback, const ExtraCounters&) {
+  telemetry.report().read([&](const Feedback& feedback) {
     uint32_t index = 0;
     for (const ResolveRequest& request : feedback.resolve) {
       if (request.requested_ns == 0) continue;
@@ -187,7 +192,7 @@ void answer_services(Telemetry& telemetry, std::string_view parameters, Telemetr
   const auto snapshot = telemetry.adoption().snapshot();
   if (!first || snapshot == nullptr) return;
   const auto records = snapshot->services->records<ServiceRecord>();
-  telemetry.report().read([&](const Feedback& feedback, const ExtraCounters&) {
+  telemetry.report().read([&](const Feedback& feedback) {
     add_page(*first, records.size(), out, [&](size_t index) {
       const ServiceFeedback& service = feedback.services[records[index].id];
       out.add_object(std::to_string(records[index].id), [&](TelemetryObject& object) {
@@ -218,7 +223,7 @@ void answer_backends(Telemetry& telemetry, std::string_view parameters, Telemetr
   for (const Snapshot::Pool& pool : snapshot->pools) {
     for (const BackendRecord& backend : pool.backends->records<BackendRecord>()) records.push_back(&backend);
   }
-  telemetry.report().read([&](const Feedback& feedback, const ExtraCounters&) {
+  telemetry.report().read([&](const Feedback& feedback) {
     add_page(*first, records.size(), out, [&](size_t index) {
       const BackendFeedback& backend = feedback.backends[records[index]->id];
       out.add_object(std::to_string(records[index]->id), [&](TelemetryObject& object) {

@@ -75,6 +75,11 @@ const std::vector<Field<WorkerFeedback>> kWorkerFields = {
      &WorkerFeedback::nat_fullest_used},
     {"portico_worker_nat_fullest_ports", "NAT ports that the worker has for that endpoint.", kGauge,
      &WorkerFeedback::nat_fullest_ports},
+    {"portico_worker_flows_uninserted_total",
+     "Flows in DSR modes forwarded by hash alone: above new_flow_rate, or the table is full.", kCounter,
+     &WorkerFeedback::flows_uninserted},
+    {"portico_worker_evictions_total", "Flows on probation or over that gave way to new ones.", kCounter,
+     &WorkerFeedback::evictions},
     {"portico_worker_table_generation", "The table generation that the worker uses.", kGauge,
      &WorkerFeedback::acked_generation},
 };
@@ -175,6 +180,14 @@ void add_control(const StatusView& view, Writer& out) {
           static_cast<double>(view.watch.adopted()));
 }
 
+void add_steered(const Feedback& feedback, Writer& out) {
+  constexpr const char* kName = "portico_steered_packets_total";
+  constexpr const char* kHelp = "Frames by where the XDP program of AF_XDP ports sent them.";
+  out.add(kName, kHelp, kCounter, static_cast<double>(feedback.steered_to_dataplane), {{"to", "dataplane"}});
+  out.add(kName, kHelp, kCounter, static_cast<double>(feedback.steered_to_kernel), {{"to", "kernel"}});
+  out.add(kName, kHelp, kCounter, static_cast<double>(feedback.steered_no_socket), {{"to", "nobody"}});
+}
+
 void add_dataplane(const StatusView& view, Writer& out) {
   const Feedback& feedback = view.watch.settled();
   const FeedbackHeader& header = view.watch.feedback().header;
@@ -203,6 +216,11 @@ void add_dataplane(const StatusView& view, Writer& out) {
   out.add("portico_kernel_waits_total",
           "Times that the kernel's packets waited a millisecond for a packet buffer.", kCounter,
           static_cast<double>(feedback.kernel_waits));
+  out.add("portico_forwarded_packets_total", "Packets sent on.", kCounter,
+          static_cast<double>(feedback.forwarded));
+  out.add("portico_originated_packets_total", "Packets of the dataplane's own: RSTs and PROXY headers.",
+          kCounter, static_cast<double>(feedback.originated));
+  add_steered(feedback, out);
   out.add("portico_answered_packets_total", "Packets answered with RST or ICMP.", kCounter,
           static_cast<double>(feedback.answered));
   for (uint32_t i = 0; i < kDropReasonCount; ++i)

@@ -76,6 +76,10 @@ std::string host_path_text(const json& drops, const Style& style) {
   if (count("kernel_taken") != 0 || count("from_kernel") != 0)
     text = fmt::format("by the taps: {} packets to the kernel, {} from it\n",
                        format_count(count("kernel_taken")), format_count(count("from_kernel")));
+  if (count("steered_no_socket") != 0)
+    text += style.paint(Colour::bad,
+                        fmt::format("{} packets came to queues that no worker polls; `portico doctor`\n",
+                                    format_count(count("steered_no_socket"))));
   if (count("kernel_waits") == 0) return text;
   return text +
          style.paint(Colour::warning,
