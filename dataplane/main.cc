@@ -10,6 +10,7 @@
 
 #include "contract/adopter.h"
 #include "dataplane/adoption.h"
+#include "dataplane/capture.h"
 #include "dataplane/device.h"
 #include "dataplane/eal.h"
 #include "dataplane/flow_keeper.h"
@@ -139,13 +140,19 @@ std::unique_ptr<HostPath> create_host_path(const Ports& ports, uint32_t workers,
   return host;
 }
 
+// DPDK's numbers, in the table's order.
+std::vector<uint16_t> port_ids_of(const Ports& ports) {
+  std::vector<uint16_t> ids;
+  for (const Port& port : ports.list()) ids.push_back(port.id);
+  return ids;
+}
+
 std::vector<std::unique_ptr<WorkerThread>> create_workers(const StartPlan& plan, const Ports& ports,
                                                           const std::vector<rte_mempool*>& pools,
                                                           const std::shared_ptr<const ReplySpreads>& spreads,
                                                           const FlowKeeper& keeper, HandoverRings& rings,
                                                           HostPath* host) {
-  std::vector<uint16_t> port_ids;
-  for (const Port& port : ports.list()) port_ids.push_back(port.id);
+  const std::vector<uint16_t> port_ids = port_ids_of(ports);
   std::vector<std::unique_ptr<WorkerThread>> workers;
   for (uint32_t i = 0; i < plan.workers; ++i) {
     WorkerConfig config{.index = i,
@@ -265,7 +272,8 @@ End run(const Options& options, Upgrade& upgrade, bool& has_started) {
            std::to_string(snapshot->generation));
   End end = End::stop;
   {
-    const Telemetry telemetry(report, adoption, workers, upgrade);
+    Capture capture(options.run_dir, port_ids_of(ports), workers);
+    const Telemetry telemetry(report, adoption, workers, upgrade, capture);
     end = serve(signals, {adoption, report, workers, ports, steering, host.get(), socket, keeper, upgrade});
   }
 

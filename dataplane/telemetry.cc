@@ -49,6 +49,10 @@ void register_commands() {
        "What happens to a connection. Parameters: client address, client port or 0, service address, port"},
       {"/portico/upgrade", run_command<answer_upgrade>,
        "Gives way to the program that now has this one's name. No parameters"},
+      {"/portico/capture", run_command<answer_capture>,
+       "Captures packets. Parameters: see parse_capture() and POST /v1/capture, which asks so"},
+      {"/portico/capture_status", run_command<answer_capture_status>,
+       "The capture that runs, or the last one. No parameters"},
   };
   for (const Command& command : kCommands) {
     if (rte_telemetry_register_cmd(command.name, command.function, command.help) != 0) {
@@ -60,8 +64,12 @@ void register_commands() {
 }  // namespace
 
 Telemetry::Telemetry(const Report& report, const Adoption& adoption, std::vector<WorkerThread*> workers,
-                     Upgrade& upgrade)
-    : report_(report), adoption_(adoption), workers_(std::move(workers)), upgrade_(upgrade) {
+                     Upgrade& upgrade, Capture& capture)
+    : report_(report),
+      adoption_(adoption),
+      workers_(std::move(workers)),
+      upgrade_(upgrade),
+      capture_(capture) {
   static std::once_flag once;
   std::call_once(once, register_commands);
   const std::lock_guard lock(active_lock);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "dataplane/adoption.h"
+#include "dataplane/capture.h"
 #include "dataplane/report.h"
 #include "dataplane/upgrade.h"
 #include "dataplane/worker_thread.h"
@@ -29,7 +30,7 @@ std::optional<ExplainQuery> parse_explain(std::string_view parameters, std::stri
 class Telemetry {
  public:
   Telemetry(const Report& report, const Adoption& adoption, std::vector<WorkerThread*> workers,
-            Upgrade& upgrade);
+            Upgrade& upgrade, Capture& capture);
   ~Telemetry();
   Telemetry(const Telemetry&) = delete;
   Telemetry& operator=(const Telemetry&) = delete;
@@ -37,6 +38,7 @@ class Telemetry {
   const Report& report() const { return report_; }
   const Adoption& adoption() const { return adoption_; }
   Upgrade& upgrade() { return upgrade_; }
+  Capture& capture() { return capture_; }
 
   // The answer of the worker that has the flow, else of the last worker that answered: what a new flow would
   // get. `worker` is that worker. Nothing if none answers; `silent` names those that did not.
@@ -47,6 +49,7 @@ class Telemetry {
   const Adoption& adoption_;
   const std::vector<WorkerThread*> workers_;
   Upgrade& upgrade_;
+  Capture& capture_;
   std::mutex asking_;  // mailboxes take one question at a time
 };
 

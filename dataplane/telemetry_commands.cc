@@ -87,6 +87,27 @@ void answer_upgrade(Telemetry& telemetry, std::string_view, TelemetryObject& out
     out.add("error", wrong);
 }
 
+void answer_capture(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out) {
+  CaptureOrder order;
+  std::string complaint;
+  if (parse_capture(parameters, order, complaint)) complaint = telemetry.capture().start(order);
+  if (complaint.empty())
+    out.add("token", order.token);
+  else
+    out.add("error", complaint);
+}
+
+void answer_capture_status(Telemetry& telemetry, std::string_view, TelemetryObject& out) {
+  const CaptureStatus status = telemetry.capture().status();
+  out.add("running", status.is_running ? 1 : 0);
+  out.add("token", status.token);
+  out.add("ended", status.ended);
+  out.add("packets", status.written);
+  out.add("bytes", status.bytes);
+  out.add("missed_rate", status.missed_rate);
+  out.add("missed_full", status.missed_full);
+}
+
 void answer_status(Telemetry& telemetry, std::string_view, TelemetryObject& out) {
   const auto snapshot = telemetry.adoption().snapshot();
   telemetry.report().read([&](const Feedback& feedback) {

@@ -23,6 +23,8 @@ void answer_ports(Telemetry& telemetry, std::string_view parameters, TelemetryOb
 void answer_resolve(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 void answer_services(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 void answer_backends(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
+void answer_capture(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
+void answer_capture_status(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 void answer_explain(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 
 }  // namespace portico

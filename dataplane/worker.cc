@@ -371,6 +371,11 @@ ExplainAnswer Worker::explain(const ExplainQuery& query, const Table& table, uin
   return explain_flow(*core_, query, table, core_->clock.tick(now));
 }
 
+bool Worker::is_captured(const CaptureFilter& filter, const Table& table,
+                         std::span<const uint8_t> frame) const {
+  return portico::is_captured(*core_, table, filter, frame);
+}
+
 void Worker::answer_mailbox(const Table& table, uint64_t now) {
   if (const ExplainQuery* query = core_->mailbox.pending())
     core_->mailbox.answer(explain(*query, table, now));

@@ -20,6 +20,7 @@
 #include "contract/feedback.h"
 #include "contract/flow_hash.h"
 #include "contract/flow_losses.h"
+#include "dataplane/capture_filter.h"
 #include "dataplane/explain.h"
 #include "dataplane/moved_flows.h"
 #include "dataplane/reply_spread.h"
@@ -170,6 +171,8 @@ class Worker {
 
   // What would happen to a packet of this connection. See ExplainMailbox for asking from another thread.
   ExplainAnswer explain(const ExplainQuery& query, const Table& table, uint64_t now) const;
+  // Whether a capture is about a frame that this worker receives or sends: see capture_filter.h.
+  bool is_captured(const CaptureFilter& filter, const Table& table, std::span<const uint8_t> frame) const;
   // Answers the question in the mailbox, if there is one. Once per turn of the loop.
   void answer_mailbox(const Table& table, uint64_t now);
   ExplainMailbox& mailbox();

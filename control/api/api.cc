@@ -13,6 +13,7 @@
 
 #include "contract/limits.h"
 #include "contract/run_dir.h"
+#include "control/api/capture.h"
 #include "control/api/configurations.h"
 #include "control/api/explain.h"
 #include "control/api/metrics.h"
@@ -27,7 +28,8 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kUpgradePath = "/v1/dataplane/upgrade";
-constexpr size_t kMaxWhy = 256;  // bytes of an operator's reason
+constexpr const char* kCapturePath = "/v1/capture";  // both GET and POST
+constexpr size_t kMaxWhy = 256;                      // bytes of an operator's reason
 constexpr uint64_t kLongestDeadlineMs = uint64_t{30} * 24 * 3600 * 1000;
 
 bool may_change(const ApiRequest& request) {
@@ -160,18 +162,22 @@ ApiResponse api_error(unsigned status, const std::string& error, const std::stri
 
 void Api::handle(const ApiRequest& request, const ApiRespond& respond) {
   const auto backend = parse_backend_path(request.path);
-  const bool get_path = is_get(request.path) || (backend && backend->action.empty());
-  const bool post_path = is_post(request.path) || (backend && !backend->action.empty());
+  const bool is_capture = request.path == kCapturePath;
+  const bool get_path =
+      is_get(request.path) || (backend && backend->action.empty()) || (is_capture && request.method == "GET");
+  const bool post_path = !get_path && (is_post(request.path) || backend || is_capture);
   if (!get_path && !post_path)
     return respond(api_error(404, "there is no endpoint " + request.path, "see docs/api.md"));
   if (request.method != (get_path ? "GET" : "POST"))
     return respond(api_error(405, request.path + " is for " + (get_path ? "GET" : "POST")));
   if (request.path == "/v1/explain")
     return answer_explain(io_, service_.view(), service_.run_dir(), request.query, respond);
+  if (is_capture && get_path) return answer_capture_status(io_, service_.run_dir(), respond);
   if (get_path) return respond(get(request));
   if (!may_change(request))
     return respond(
         api_error(403, "not allowed", "run it as root, or as the user or group of portico-control"));
+  if (is_capture) return answer_capture(io_, service_.view(), service_.run_dir(), request.body, respond);
   if (request.path == kUpgradePath) return answer_upgrade(io_, service_.run_dir(), respond);
   if (request.path == "/v1/reload" || request.path == "/v1/rollback")
     return answer_reload(service_, request, who_asks(request), respond);

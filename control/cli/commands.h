@@ -70,6 +70,16 @@ struct BackendOrder {
 int change_backend(const Context& context, const std::string& verb, const BackendOrder& order);
 // `weight`: a number, or "default".
 int change_weight(const Context& context, const BackendOrder& order, const std::string& weight);
+// What to capture, and when to end.
+struct CaptureRequest {
+  std::string target;  // a service, or a client: ADDRESS or ADDRESS:PORT
+  std::string file;    // "-": standard output
+  std::string time = "60s";
+  uint64_t packets = 100'000, bytes = 64 << 20;
+  uint32_t snap = 2048;  // of each packet at most so many bytes
+};
+// Writes packets as pcapng, until a limit, SIGINT or SIGTERM.
+int capture(const Context& context, const CaptureRequest& request);
 // What is not as it should be on this host, by the configuration of a file; `path` empty: the one in use.
 int examine(const Context& context, const std::string& path);
 // Which CPU and NIC queues each worker gets by the present table, and why.

@@ -26,6 +26,7 @@ struct Arguments {
   bool json = false, all = false, elsewhere = false, effective = false, follow = false;
   std::string file, client, service, listen, weight;
   BackendOrder order;
+  CaptureRequest capture;
   std::optional<uint64_t> version, most_broken;
   std::vector<std::string> remove, weights;
 };
@@ -133,6 +134,21 @@ void add_backend_commands(CLI::App& app, Action& chosen, Arguments& args) {
   weight->add_option("WEIGHT", args.weight, "0 to 1000, or `default`: the configuration's")->required();
 }
 
+void add_capture(CLI::App& app, Action& chosen, Arguments& args) {
+  CaptureRequest& request = args.capture;
+  CLI::App* command =
+      add(app, chosen, "capture", "Write a service's or a client's packets to a pcapng file, both sides",
+          [&](const Context& context) { return capture(context, request); });
+  command->add_option("TARGET", request.target, "A service, or a client: ADDRESS or ADDRESS:PORT")
+      ->required();
+  command->add_option("-w,--write", request.file, "The file; - for standard output")->required();
+  command->add_option("--time", request.time, "End after this")->capture_default_str();
+  command->add_option("--packets", request.packets, "End after so many packets")->capture_default_str();
+  command->add_option("--bytes", request.bytes, "End after so many bytes")->capture_default_str();
+  command->add_option("--snap", request.snap, "Of each packet, at most so many bytes: 64 to 9216")
+      ->capture_default_str();
+}
+
 // Whether JSON was asked for on a command line that could not be read to its end.
 bool has_json_flag(int argc, const char* const* argv) {
   const std::span words(argv + 1, argv + std::max(argc, 1));
@@ -175,6 +191,7 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
   add_configuration(app, chosen, args);
   add_plans(app, chosen, args);
   add_backend_commands(app, chosen, args);
+  add_capture(app, chosen, args);
   CLI::App* doctor = add(app, chosen, "doctor", "What is not as it should be on this host, with the remedy",
                          [&](const Context& context) { return examine(context, args.file); });
   doctor->add_option("FILE", args.file, "The configuration; without one, what control uses");

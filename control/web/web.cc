@@ -31,7 +31,7 @@ bool is_served(const ApiRequest& request) {
   if (request.path == "/metrics") return true;
   if (!request.path.starts_with("/v1/")) return false;
   for (const std::string_view local : {"/v1/config/", "/v1/configs", "/v1/reload", "/v1/rollback", "/v1/plan",
-                                       "/v1/what-if", "/v1/dataplane/"})
+                                       "/v1/what-if", "/v1/dataplane/", "/v1/capture"})
     if (request.path.starts_with(local)) return false;
   return true;
 }
