@@ -94,8 +94,11 @@ struct BackendFeedback {
   uint64_t bytes_out;
   uint64_t resets_received;  // RSTs from the backend
   uint64_t resets_sent;      // flows that we reset because the backend went down
+  // Signals that the backend may be gone, which have control probe it.
   uint64_t syn_repeats;      // SYNs seen again on a flow that the backend had not answered
-  uint64_t reserved[7];
+  uint64_t syns_unanswered;  // flows whose SYN was not answered for 200 ms; 0 in dsr modes
+  uint64_t syns_refused;     // of resets_received, those that answered a SYN
+  uint64_t reserved[5];
 };
 static_assert(sizeof(BackendFeedback) == 128);
 

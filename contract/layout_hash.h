@@ -136,7 +136,7 @@ constexpr uint64_t feedback_struct_hash() {
 #undef F
 #define F(field) PORTICO_FIELD(BackendFeedback, field)
   PORTICO_STRUCT(BackendFeedback) F(flows) F(new_flows) F(packets_in) F(bytes_in) F(packets_out)
-    F(bytes_out) F(resets_received) F(resets_sent) F(syn_repeats)
+    F(bytes_out) F(resets_received) F(resets_sent) F(syn_repeats) F(syns_unanswered) F(syns_refused)
 #undef F
 #define F(field) PORTICO_FIELD(PortFeedback, field)
   PORTICO_STRUCT(PortFeedback) F(name) F(rx_packets) F(tx_packets) F(rx_missed) F(rx_errors) F(tx_errors)

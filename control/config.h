@@ -109,6 +109,7 @@ struct PoolConfig {
   Milliseconds slow_start{0};        // a backend that returns gets its weight in steps for so long
   uint32_t flap_limit = 0;           // flap_damping.h; 0: off
   Milliseconds flap_half_life{300000};
+  bool passive_probe = true;  // what the dataplane sees of a backend triggers probes (passive_signals.h)
 
   bool operator==(const PoolConfig&) const = default;
 };

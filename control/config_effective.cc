@@ -279,6 +279,7 @@ void write_pool(Writer& writer, const PoolConfig& pool) {
   writer.value("slow_start", format_duration(pool.slow_start), path + "/slow_start");
   writer.number_or("off", "flap_limit", pool.flap_limit, path + "/flap_limit");
   writer.value("flap_half_life", format_duration(pool.flap_half_life), path + "/flap_half_life");
+  writer.value("passive", word_of(kPassiveChoices, pool.passive_probe), path + "/passive");
   writer.close();
 }
 

@@ -35,6 +35,7 @@ inline constexpr Choice<Mode> kModeChoices[] = {{mode_name(Mode::nat), Mode::nat
                                                 {mode_name(Mode::dsr_l2), Mode::dsr_l2},
                                                 {mode_name(Mode::dsr_ipip), Mode::dsr_ipip},
                                                 {mode_name(Mode::dsr_gue), Mode::dsr_gue}};
+inline constexpr Choice<bool> kPassiveChoices[] = {{"probe", true}, {"off", false}};
 inline constexpr Choice<bool> kBoolChoices[] = {{"true", true}, {"false", false}};
 inline constexpr Choice<Affinity> kAffinityChoices[] = {{"connection", Affinity::connection},
                                                         {"client", Affinity::client}};

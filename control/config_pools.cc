@@ -165,6 +165,7 @@ void read_pool(ConfigReader& reader, const NamedNode& entry, ConfigDraft& draft)
   fields.duration("slow_start", 0s, 1h, pool.slow_start);
   fields.number_or("off", "flap_limit", 2, 100, pool.flap_limit);
   fields.duration("flap_half_life", 1s, 24h, pool.flap_half_life);
+  fields.choice("passive", kPassiveChoices, pool.passive_probe);
   fields.finish();
   draft.config.pools.push_back(std::move(pool));
 }

@@ -200,6 +200,8 @@ FlowDecision decide_flows(const PoolConfig& pool, const Candidate& backend, cons
   }
   const bool set_aside = backend.admin != Admin::active || backend.weight == 0;
   if (takes_flows || set_aside || backend.health.healthy || !backend.health.known) return {};
+  // Who is late for once gets no new flows, but keeps those it has.
+  if (backend.health.unconfirmed) return {};
   if (doubt_until_ns && now_ns < *doubt_until_ns)
     return {.disposition = BackendDisposition::forward,
             .reset_ports = {},

@@ -25,6 +25,7 @@ struct BackendView {
   bool healthy = false;      // all checks pass
   bool known = false;        // false: not all checks have a result yet; then nothing is done to flows
   bool unreachable = false;  // nothing comes from the backend's host at all
+  bool unconfirmed = false;  // down by probes in haste alone
   std::vector<uint16_t> refused_ports;  // ports of the backend that answer with RST
   uint64_t down_since_ns = 0;           // CLOCK_MONOTONIC; of the change to down
   Hearing hearing;

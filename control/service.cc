@@ -241,6 +241,7 @@ StatusView Service::Impl::view() const {
                   .operators = operators,
                   .health = *health,
                   .watch = watch,
+                  .passive = passive,
                   .warnings = config_warnings};
   view.warnings.insert(view.warnings.end(), routing_warnings.begin(), routing_warnings.end());
   view.warnings.insert(view.warnings.end(), placement_warnings.begin(), placement_warnings.end());

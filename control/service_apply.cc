@@ -212,6 +212,7 @@ std::optional<std::string> Service::Impl::apply(Config next, std::string effecti
   interfaces = interfaces_of(config);
   health->apply(config);
   own_side->follow(config);
+  passive.follow(config, ids);
   all_changed = true;
   follow_addresses();
   return std::nullopt;
@@ -329,6 +330,7 @@ BackendView Service::Impl::backend_view(const std::string& pool, const std::stri
   return {.healthy = status->healthy,
           .known = status->state != HealthState::unknown,
           .unreachable = status->unreachable && !is_unsure,
+          .unconfirmed = status->unconfirmed,
           .refused_ports = status->refused_ports,
           .down_since_ns = static_cast<uint64_t>(std::max<int64_t>(status->since_monotonic_ns, 0)),
           .hearing = status->hearing,

@@ -28,6 +28,7 @@
 #include "control/neighbours.h"
 #include "control/next_hops.h"
 #include "control/own_side.h"
+#include "control/passive_signals.h"
 #include "control/service.h"
 #include "control/store_pace.h"
 
@@ -105,6 +106,7 @@ struct Service::Impl {
   void keep_host();
   void schedule_keep_host();
   void poll_dataplane();
+  uint32_t probe_for(const PassiveSignal& signal);
   void resolve_requested();
   bool is_resolved(const Address& address) const;
   void each_second();
@@ -129,6 +131,7 @@ struct Service::Impl {
   Builder builder;
   NextHopTable next_hops;
   DataplaneWatch watch;
+  PassiveSignals passive;
   std::unique_ptr<HealthMonitor> health;
   std::unique_ptr<Neighbours> neighbours;
   std::unique_ptr<OwnSide> own_side;

@@ -139,7 +139,26 @@ void Service::Impl::poll_dataplane() {
     follow_addresses();
     schedule_publish();
   }
-  if (watch.is_working()) resolve_requested();
+  if (!watch.is_working()) return;
+  resolve_requested();
+  passive.look(watch.feedback(), monotonic_ns(),
+               [this](const PassiveSignal& signal) { return probe_for(signal); });
+}
+
+uint32_t Service::Impl::probe_for(const PassiveSignal& signal) {
+  const uint32_t checks = health->probe_now(signal.pool, signal.backend);
+  if (checks == 0 || !signal.is_news) return checks;
+  const std::string text = "backend " + signal.pool + "/" + signal.backend +
+                           (signal.refused > 0 ? ": refused SYNs: probed" : ": unanswered SYNs: probed");
+  spdlog::info("{} ({})", text, signal.text());
+  events.add({.at_ms = static_cast<int64_t>(realtime_ns() / 1'000'000),
+              .kind = Event::Kind::health,
+              .level = Event::Level::warning,
+              .pool = signal.pool,
+              .backend = signal.backend,
+              .text = text,
+              .why = signal.text()});
+  return checks;
 }
 
 bool Service::Impl::is_resolved(const Address& address) const {

@@ -247,6 +247,11 @@ json backend_json(const StatusView& view, const PoolConfig& pool, const BackendC
               {"flows", feedback.flows},
               {"new_per_second", rounded(rates.new_flows.per_second())},
               {"bits_per_second", bits(rates.bytes_in, rates.bytes_out)},
+              {"signals",
+               {{"syns_unanswered", feedback.syns_unanswered},
+                {"syns_repeated", feedback.syn_repeats},
+                {"syns_refused", feedback.syns_refused},
+                {"probes", view.passive.probes(id)}}},
               {"checks_passed", health.checks_passed},
               {"checks_total", health.checks_total},
               {"checks", checks_json(health)}};

@@ -14,6 +14,7 @@
 #include "control/dataplane_watch.h"
 #include "control/ids.h"
 #include "control/operator_state.h"
+#include "control/passive_signals.h"
 
 namespace portico {
 
@@ -30,6 +31,7 @@ struct StatusView {
   const OperatorState& operators;
   const HealthMonitor& health;
   const DataplaneWatch& watch;
+  const PassiveSignals& passive;
   std::vector<std::string> warnings;  // of control's own: configuration, routing, storage
 };
 

@@ -39,6 +39,12 @@ struct SweepHand {
   uint64_t credit = 0;    // cycles * flows that have not been spent
 };
 
+// How far the look at one table's half-open flows has come.
+struct JudgeHand {
+  uint32_t backend = 0;  // the next
+  uint32_t tick = 0;     // of the last pass that is done
+};
+
 // The flows of one family. Set once each, by prepare() on the main thread (release); null: no service needs
 // it.
 template <typename F>
@@ -50,6 +56,7 @@ struct FlowSet {
   std::unique_ptr<Dsr> dsr_owner;
   std::unique_ptr<Nat> nat_owner;
   SweepHand dsr_hand, nat_hand;
+  JudgeHand judge_hand;
   std::vector<bool> dsr_moved, nat_moved;   // by reference: others may ask for the flow; empty: for none
   uint32_t dsr_victim = 0, nat_victim = 0;  // where the search for an entry to evict goes on
 };

@@ -115,8 +115,11 @@ void observe_syn(WorkerCore& core, NatFlows<F>& flows, uint32_t reference, const
   const uint32_t sequence = tcp_sequence(p.l4);
   const FlowState before = e.vitals.state();
   const FlowState state = next_state(before, true, p.flags, e.reset_by_client);
-  if (before == FlowState::syn && e.client_isn == sequence && !e.is_answered)
-    bump(core.counters.backends[e.backend].syn_repeats);
+  if (before == FlowState::syn && !e.is_answered) {
+    if (e.client_isn == sequence) bump(core.counters.backends[e.backend].syn_repeats);
+    // Its time begins anew below: those behind it shall not wait for that.
+    flows.pass_judgement(reference);
+  }
   // Of several SYNs, of which one may be forged, the backend answers one: that is the connection. The others
   // it answers with a challenge ACK (RFC 5961 section 4), and their client, if there is one, with a RST.
   if (state == FlowState::syn && !e.is_answered) e.client_isn = sequence;
@@ -167,6 +170,7 @@ void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t referen
   if (e.header.state() != HeaderMark::none) observe_header(core, e, p);
   if (p.flags & kRst) {
     bump(core.counters.backends[e.backend].resets_received);
+    if (before == FlowState::syn && !e.is_answered) bump(core.counters.backends[e.backend].syns_refused);
     if (before != FlowState::reset) e.reset_by_client = 0;
     e.vitals.set_state(FlowState::reset);
     return flows.unlink_half_open(reference);

@@ -103,7 +103,9 @@ class NatFlows : public FlowTable<NatEntry<F>> {
     entry.is_half_open = 1;
     (list.newest != 0 ? (*this)[list.newest].newer : list.oldest) = reference;
     list.newest = reference;
+    if (list.unjudged == 0) list.unjudged = reference;
     ++list.count;
+    if (entry.backend >= backends_linked_) backends_linked_ = entry.backend + 1u;
   }
   void unlink_half_open(uint32_t reference) {
     auto& entry = (*this)[reference];
@@ -111,11 +113,23 @@ class NatFlows : public FlowTable<NatEntry<F>> {
     List& list = half_open_[entry.backend];
     (entry.older != 0 ? (*this)[entry.older].newer : list.oldest) = entry.newer;
     (entry.newer != 0 ? (*this)[entry.newer].older : list.newest) = entry.older;
+    if (list.unjudged == reference) list.unjudged = entry.newer;
     entry.is_half_open = 0;
     --list.count;
   }
   uint32_t oldest_half_open(uint16_t backend) const { return half_open_[backend].oldest; }
   uint32_t half_open_count(uint16_t backend) const { return half_open_[backend].count; }
+
+  // Of the backend's half-open flows, the oldest of which nobody has said yet whether its SYN was answered in
+  // time; 0: there is none.
+  uint32_t unjudged(uint16_t backend) const { return half_open_[backend].unjudged; }
+  // Goes on to the next younger one, if the flow is that oldest one.
+  void pass_judgement(uint32_t reference) {
+    List& list = half_open_[(*this)[reference].backend];
+    if (list.unjudged == reference) list.unjudged = (*this)[reference].newer;
+  }
+  // Backends of this id or above have never had a half-open flow.
+  uint32_t backends_linked() const { return backends_linked_; }
 
   // The worker's ports of each NAT address and how many flows of one backend may be half open, and the
   // generation of the table for which that was computed.
@@ -136,11 +150,12 @@ class NatFlows : public FlowTable<NatEntry<F>> {
 
  private:
   struct List {
-    uint32_t oldest = 0, newest = 0, count = 0;
+    uint32_t oldest = 0, newest = 0, count = 0, unjudged = 0;
   };
   std::vector<List> half_open_;
   EndpointUse use_;
   uint32_t half_open_limit_ = 1;
+  uint32_t backends_linked_ = 0;
   uint64_t ports_generation_ = 0;
   std::array<uint32_t, kMaxNatAddresses> cursors_{};
   std::array<PortShare, kMaxNatAddresses> shares_;

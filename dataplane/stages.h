@@ -282,6 +282,10 @@ void visit_waiting_room(WorkerCore& core);
 // Drops them all: the worker ends.
 void empty_waiting_room(WorkerCore& core);
 
+// --- half_open.cc ---
+// Counts the nat flows whose SYN has waited too long for its answer. Once per turn of the loop.
+void judge_half_open(WorkerCore& core);
+
 // --- sweep.cc ---
 // Visits the next flows of every table.
 void sweep_flows(WorkerCore& core, uint64_t now);

@@ -146,6 +146,7 @@ void sweep_flows(WorkerCore& core, uint64_t now) {
     hurry(core.v6);
   }
   see_to_moved(core);
+  judge_half_open(core);
   const uint64_t output_end = core.counters.originated + kSweepOutput;
   repeat_headers(core, core.counters.originated + kSweepOutput / 2);
   const auto sweep = [&](auto* flows, SweepHand& hand) {

@@ -260,6 +260,8 @@ void answer_backends(Telemetry& telemetry, std::string_view parameters, Telemetr
         object.add("resets_received", backend.resets_received);
         object.add("resets_sent", backend.resets_sent);
         object.add("syn_repeats", backend.syn_repeats);
+        object.add("syns_unanswered", backend.syns_unanswered);
+        object.add("syns_refused", backend.syns_refused);
       });
     });
   });

@@ -136,6 +136,11 @@ const std::vector<Field<BackendFeedback>> kBackendFields = {
      &BackendFeedback::resets_sent},
     {"portico_backend_syn_repeats_total", "SYNs repeated since the backend had not answered.", kCounter,
      &BackendFeedback::syn_repeats},
+    {"portico_backend_syns_unanswered_total",
+     "Connections whose SYN the backend had not answered after 200 ms (not in dsr modes).", kCounter,
+     &BackendFeedback::syns_unanswered},
+    {"portico_backend_syns_refused_total", "RSTs from the backend that answered a SYN.", kCounter,
+     &BackendFeedback::syns_refused},
 };
 
 class Writer {
@@ -286,6 +291,9 @@ void add_pool(const StatusView& view, const PoolConfig& pool, Writer& out) {
     const auto health = view.health.status(pool.name, backend.name);
     out.add("portico_backend_up", "1 if all checks of the backend pass.", kGauge,
             health && health->healthy ? 1 : 0, labels);
+    out.add("portico_backend_passive_probes_total",
+            "Times that signals of the dataplane had the backend probed; control counts them.", kCounter,
+            static_cast<double>(view.passive.probes(id)), labels);
     if (health) add_checks(*health, labels, out);
     out.add("portico_backend_share_ratio", "The backend's part of the pool's look-up table.", kGauge,
             view.builder.share(pool_id, id), labels);

@@ -70,6 +70,21 @@ struct Check {
   bool first_settled_interval = true;
   bool stopped = false;
 
+  uint32_t connect_us = 0;      // the longest lately that the target took to take a connection; 0: never did
+  bool hasty = false;           // probed since there are signs; until one is answered, or it is down
+  bool unconfirmed = false;     // down by such probes; until another probe has a result
+  bool at_once = false;         // the next probe follows at once
+  Clock::time_point signalled;  // when the last signs were there
+
+  // How long a target may take to answer the connection attempt of a probe in haste. Without experience: as
+  // long as ever.
+  Milliseconds haste() const {
+    if (connect_us == 0) return config.timeout;
+    const Milliseconds usual{uint64_t{connect_us} * HealthMonitor::kHasteFactor / 1000};
+    return std::min(std::max(usual, HealthMonitor::kLeastHaste), config.timeout);
+  }
+  void note_result(const ProbeResult& result, Clock::time_point began);
+
   bool is_down() const {
     return progress.state == CheckState::down || progress.state == CheckState::recovering;
   }
@@ -85,6 +100,21 @@ struct Check {
     prober.cancel();
   }
 };
+
+// What the result of a probe, which `progress` has taken in, says about haste.
+void Check::note_result(const ProbeResult& result, Clock::time_point began) {
+  if (result.outcome == ProbeOutcome::inconclusive) {
+    hasty = false;
+    return;
+  }
+  // An eighth less with each result: one slow answer is remembered for a while.
+  if (result.connect_us != 0) connect_us = std::max(result.connect_us, connect_us - connect_us / 8);
+  // What was under way when the signs came says little of the time since.
+  const bool is_old_news = began < signalled && result.outcome == ProbeOutcome::success;
+  unconfirmed = hasty && result.unanswered && progress.state == CheckState::down;
+  hasty = hasty && passes(progress.state) && (result.unanswered || is_old_news);
+  at_once = hasty || unconfirmed;
+}
 
 struct Backend {
   std::optional<Address> v4, v6;
@@ -138,6 +168,9 @@ BackendHealth summarize(const Backend& backend) {
                           sum.refused_ports.end());
   sum.unreachable = own > 0 && own_unreachable == own;
   sum.silent = sum.unreachable && own_silent == own;
+  sum.unconfirmed = any_down && std::ranges::all_of(backend.checks, [](const auto& check) {
+                      return !check->is_down() || check->unconfirmed;
+                    });
   if (any_down) {
     sum.state = HealthState::down;
   } else if (any_unknown && !backend.decided) {
@@ -161,7 +194,7 @@ bool refresh(Backend& backend) {
   const bool first = told.since_realtime_ns == 0;
   const bool changed = first || now.state != told.state || now.reason != told.reason ||
                        now.refused_ports != told.refused_ports || now.unreachable != told.unreachable ||
-                       now.silent != told.silent;
+                       now.silent != told.silent || now.unconfirmed != told.unconfirmed;
   if (!first && now.state == told.state) {
     now.since_realtime_ns = told.since_realtime_ns;
     now.since_monotonic_ns = told.since_monotonic_ns;
@@ -194,6 +227,7 @@ CheckStatus status_of(const Check& check) {
 // Time from the start of one probe to the start of the next. The first settled interval is shortened by the
 // check's spread, never lengthened, so that detection times hold.
 Clock::duration interval_after_probe(Check& check) {
+  if (std::exchange(check.at_once, false)) return Clock::duration{0};
   if (is_changing(check.progress.state)) return std::min(check.config.fast_interval, check.config.interval);
   if (!std::exchange(check.first_settled_interval, false)) return check.config.interval;
   return std::chrono::duration_cast<Clock::duration>(check.config.interval * (1 - check.spread));
@@ -231,6 +265,7 @@ asio::awaitable<void> HealthMonitor::Impl::watch(std::weak_ptr<Impl> owner, std:
     if (check->stopped) break;
     const Clock::time_point started = Clock::now();
     ProbeRequest request = check->request;
+    if (check->hasty) request.connect_limit = check->haste();
     ProbeResult result = co_await check->prober.probe(std::move(request));
     const std::shared_ptr<Impl> self = owner.lock();
     if (check->stopped || !self) break;
@@ -253,6 +288,7 @@ void HealthMonitor::Impl::take_result(Check& check, ProbeResult result, Clock::t
   const CheckThresholds thresholds{check.config.fall, check.config.rise};
   const CheckState before = check.progress.state;
   check.progress = advance(check.progress, result.outcome, thresholds);
+  check.note_result(result, began);
   check.hearing.note(result.outcome, result.unanswered, before, check.progress.state, ns_of(began));
   check.last_latency_us = result.latency_us;
   if (result.certificate_expires_s != 0) check.certificate_expires_s = result.certificate_expires_s;
@@ -367,6 +403,21 @@ std::optional<BackendHealth> HealthMonitor::status(std::string_view pool, std::s
   if (found->flaps.damped_until_ns > now && found->flap_rule.limit != 0)
     health.damped_until_monotonic_ns = monotonic_ns() + found->flaps.damped_until_ns - now;
   return health;
+}
+
+uint32_t HealthMonitor::probe_now(std::string_view pool, std::string_view backend) {
+  Backend* const found = impl_->find(pool, backend);
+  if (found == nullptr) return 0;
+  uint32_t probed = 0;
+  for (const auto& check : found->checks) {
+    if (!passes(check->progress.state)) continue;
+    ++probed;
+    check->hasty = true;
+    check->signalled = check->next_probe = Clock::now();
+    check->timer.cancel();
+    check->prober.hurry(check->haste());
+  }
+  return probed;
 }
 
 HealthSnapshot HealthMonitor::export_state() const {

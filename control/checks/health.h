@@ -59,6 +59,8 @@ struct BackendHealth {
   std::vector<uint16_t> refused_ports;
   bool unreachable = false;  // down, and every check of the backend is unreachable
   bool silent = false;       // unreachable by timeouts alone: the host may as well be too busy to answer
+  // Down for probes in haste alone (probe_now): no connection attempt has had all its time yet.
+  bool unconfirmed = false;
   // What pool_rules.h needs to tell a silent backend from a host that hears nothing: `silent_ns` of its
   // checks that do not pass, if nothing but silence speaks against them, else 0; and a row of answers
   // from its own addresses.
@@ -119,6 +121,15 @@ class HealthMonitor {
 
   // Nothing for a backend that is not configured.
   std::optional<BackendHealth> status(std::string_view pool, std::string_view backend) const;
+
+  // There are signs that the backend is gone: probes at once what passes of its checks, in haste. A target
+  // that is silent gets kHasteFactor times what it took at most lately to take a connection, but at
+  // least kLeastHaste, and no more than `timeout`; after that the next probe follows at once, until one is
+  // answered or `fall` of them were not. Then an ordinary probe follows at once. Only probes change states.
+  // Returns how many checks that concerns.
+  uint32_t probe_now(std::string_view pool, std::string_view backend);
+  static constexpr Milliseconds kLeastHaste{25};
+  static constexpr uint32_t kHasteFactor = 4;
 
   HealthSnapshot export_state() const;
 

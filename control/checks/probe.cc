@@ -13,6 +13,7 @@ ProbeRequest make_request(const CheckConfig& check, const Endpoint& target) {
   ProbeRequest request{.kind = check.kind,
                        .target = target,
                        .timeout = check.timeout,
+                       .connect_limit = {},
                        .proxy_protocol = check.proxy_protocol,
                        .user = check.user,
                        .password = check.password,
@@ -46,15 +47,18 @@ boost::asio::awaitable<ProbeResult> Prober::probe(ProbeRequest request) {
     if (!over) co_return session->late_verdict();
     if (session_ != session) co_return ProbeResult{};  // cancelled meanwhile
   }
-  const Milliseconds timeout = request.timeout;
   session = std::make_shared<ProbeSession>(io_, std::move(request));
   session_ = session;
   session->start();
-  const bool in_time = co_await session->wait_for_verdict(ProbeSession::Clock::now() + timeout);
+  const bool in_time = co_await session->wait_for_verdict();
   if (in_time) co_return session->verdict();
   ProbeResult late = session->late_verdict();
   if (!session->in_login()) session->close();
   co_return late;
+}
+
+void Prober::hurry(Milliseconds connect_limit) {
+  if (session_ && !session_->has_verdict()) session_->hurry(connect_limit);
 }
 
 void Prober::cancel() {

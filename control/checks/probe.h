@@ -26,6 +26,7 @@ struct ProbeRequest {
   CheckKind kind = CheckKind::tcp;
   Endpoint target;
   Milliseconds timeout{1000};
+  std::optional<Milliseconds> connect_limit;  // of `timeout`, until the target answers; absent: all of it
   ProxyProtocol proxy_protocol = ProxyProtocol::none;  // v2: begin with a header that says LOCAL
   std::string user, password;                          // mysql; no user: a refused login is a success
   DialogueConfig dialogue;
@@ -46,6 +47,7 @@ struct ProbeResult {
   uint32_t latency_us = 0;            // until the verdict
   int64_t certificate_expires_s = 0;  // Unix time; of the first of the server's chain; 0: none was seen
   bool unanswered = false;            // time or the network ended it, at whatever stage, and not the target
+  uint32_t connect_us = 0;            // until the target took the connection; 0: it did not
 };
 
 class ProbeSession;
@@ -62,6 +64,10 @@ class Prober {
   // counts such connections and in the end blocks this host: it goes on in the background for at most
   // kLateLoginLimit. The next probe waits for it, then connects anew: at most two timeouts together.
   boost::asio::awaitable<ProbeResult> probe(ProbeRequest request);
+
+  // Gives the target of the probe under way no more than so much time from the probe's begin to answer the
+  // connection attempt. Without one, nothing happens.
+  void hurry(Milliseconds connect_limit);
 
   // Ends the probe under way, which then answers `inconclusive`, and closes connections.
   void cancel();

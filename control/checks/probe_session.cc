@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <poll.h>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -101,12 +102,39 @@ asio::awaitable<bool> ProbeSession::wait_for_verdict(Clock::time_point until) {
   co_return has_verdict_;
 }
 
+// Whether the target has not answered the connection attempt. Asks the kernel: where this thread is late, the
+// answer may have come without its knowing.
+bool ProbeSession::is_waiting_for_target() {
+  if (stage_ != Stage::connecting) return false;
+  if (!socket_.is_open()) return true;  // run() has not begun
+  pollfd connection{.fd = socket_.native_handle(), .events = POLLOUT, .revents = 0};
+  return poll(&connection, 1, 0) == 0;
+}
+
+ProbeSession::Clock::time_point ProbeSession::deadline() {
+  const bool is_limited = request_.connect_limit && *request_.connect_limit < request_.timeout;
+  return started_ + (is_limited && is_waiting_for_target() ? *request_.connect_limit : request_.timeout);
+}
+
+asio::awaitable<bool> ProbeSession::wait_for_verdict() {
+  while (!has_verdict_ && Clock::now() < deadline()) co_await wait_for_verdict(deadline());
+  co_return has_verdict_;
+}
+
+void ProbeSession::hurry(Milliseconds connect_limit) {
+  if (stage_ != Stage::connecting) return;
+  request_.connect_limit = std::min(connect_limit, request_.connect_limit.value_or(connect_limit));
+  verdict_timer_.cancel();
+}
+
 ProbeResult ProbeSession::late_verdict() const {
   ProbeResult late{ProbeOutcome::failure, {}, 0};
   const long long limit_ms = request_.timeout.count();
   if (stage_ == Stage::connecting) {
     late.outcome = ProbeOutcome::timeout;
-    late.reason = fmt::format("no answer within {} ms", limit_ms);
+    late.reason =
+        fmt::format("no answer within {} ms",
+                    std::min(request_.timeout, request_.connect_limit.value_or(request_.timeout)).count());
   } else if (stage_ == Stage::greeting) {
     late.reason = fmt::format("connected, but no greeting within {} ms", limit_ms);
   } else if (stage_ == Stage::handshake) {
@@ -117,9 +145,14 @@ ProbeResult ProbeSession::late_verdict() const {
     late.reason = fmt::format("no answer to the login within {} ms", limit_ms);
   }
   late.unanswered = true;
-  late.latency_us = static_cast<uint32_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started_).count());
+  late.latency_us = microseconds_since_start();
+  late.connect_us = verdict_.connect_us;
   return late;
+}
+
+uint32_t ProbeSession::microseconds_since_start() const {
+  return static_cast<uint32_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started_).count());
 }
 
 void ProbeSession::close() {
@@ -143,8 +176,7 @@ void ProbeSession::decide(ProbeOutcome outcome, std::string reason) {
   has_verdict_ = true;
   verdict_.outcome = outcome;
   verdict_.reason = std::move(reason);
-  verdict_.latency_us = static_cast<uint32_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started_).count());
+  verdict_.latency_us = microseconds_since_start();
   verdict_timer_.cancel();
 }
 
@@ -185,6 +217,7 @@ asio::awaitable<void> ProbeSession::run() {
     verdict_.unanswered = is_silence(outcome_of(error));
     decide(outcome_of(error), reason_of(error));
   } else {
+    verdict_.connect_us = microseconds_since_start();
     const bool introduced = co_await introduce();
     if (introduced) co_await run_dialogue();
   }

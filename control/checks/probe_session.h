@@ -26,6 +26,10 @@ class ProbeSession : public std::enable_shared_from_this<ProbeSession> {
   void start();
   // Waits for the verdict; false if it has not come by `until`. One waiter at a time.
   boost::asio::awaitable<bool> wait_for_verdict(Clock::time_point until);
+  // The same until the probe's own limits are over.
+  boost::asio::awaitable<bool> wait_for_verdict();
+  // As Prober says.
+  void hurry(Milliseconds connect_limit);
   bool has_verdict() const { return has_verdict_; }
   const ProbeResult& verdict() const { return verdict_; }
   // What it had to say for itself if the verdict is late: the probe's result by now.
@@ -58,6 +62,9 @@ class ProbeSession : public std::enable_shared_from_this<ProbeSession> {
   boost::asio::awaitable<void> wait_for_end();
 
   bool open(boost::system::error_code& error);
+  bool is_waiting_for_target();
+  Clock::time_point deadline();
+  uint32_t microseconds_since_start() const;
   void close_after(Clock::duration delay);
   void judge_error(const MysqlError& error, const std::string& unsupported_plugin);
   void decide(ProbeOutcome outcome, std::string reason = {});

@@ -193,6 +193,11 @@ std::string backend_remark(const json& status, const json& backend) {
     remark += left > 0 ? "   resets what is left in " + format_age(left) : "   past its deadline";
   }
   remark += weight_words(status, backend);
+  if (const json signals = nested(backend, "signals"); whole(signals, "probes") > 0)
+    remark += fmt::format(
+        "   probes for SYNs {}: {} unanswered, {} repeated, {} refused",
+        format_count(whole(signals, "probes")), format_count(whole(signals, "syns_unanswered")),
+        format_count(whole(signals, "syns_repeated")), format_count(whole(signals, "syns_refused")));
   return remark;
 }
 

@@ -89,6 +89,16 @@ TEST(CliStatus, MoreListenersStandBelow) {
       << status_text(status, kPlain);
 }
 
+TEST(CliStatus, SignalsThatHadABackendProbedAreShown) {
+  json status = two_portals();
+  status["pools"][0]["backends"][1]["signals"] = {
+      {"syns_unanswered", 12}, {"syns_repeated", 3}, {"syns_refused", 0}, {"probes", 2}};
+  EXPECT_NE(status_text(status, kPlain)
+                .find("2/2 checks   probes for SYNs 2: 12 unanswered, 3 repeated, 0 refused\n"),
+            std::string::npos)
+      << status_text(status, kPlain);
+}
+
 TEST(CliStatus, AdministrativeStatesAreExplained) {
   json status = two_portals();
   json& backend = status["pools"][0]["backends"][1];

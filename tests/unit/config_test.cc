@@ -99,6 +99,7 @@ pools:
     slow_start: 30s
     flap_limit: 5
     flap_half_life: 10m
+    passive: off
 )";
 
 Config parse_good(const std::string& text) {
@@ -220,6 +221,7 @@ TEST(Config, LongFormSaysEverything) {
   EXPECT_EQ(pool.backends.at(1).check_addresses.at("apache").port, 0);
   EXPECT_EQ(pool.min_healthy_percent, 50u);
   EXPECT_EQ(pool.reset_after, 90s);
+  EXPECT_FALSE(pool.passive_probe);
 }
 
 TEST(Config, ChecksTakeWhatTheyDoNotSayFromThePool) {

@@ -318,6 +318,20 @@ TEST(DecidePool, UsesADampedBackendOnlyWhereNoOtherIsUp) {
   EXPECT_EQ(alone.usable, (Ids{1}));
 }
 
+TEST(DecideFlowsInHaste, ABackendKeepsItsFlows) {
+  Candidate late = down(1);
+  late.health.unreachable = late.health.unconfirmed = true;
+  const PoolDecision others{PoolState::normal, {2}};
+  for (const OnBackendDown rule : {OnBackendDown::automatic, OnBackendDown::reset}) {
+    PoolConfig pool;
+    pool.on_backend_down = rule;
+    late.health.unconfirmed = true;
+    EXPECT_EQ(decide_flows(pool, late, others, {80}, 200 * kSecond).disposition, BackendDisposition::forward);
+    late.health.unconfirmed = false;
+    EXPECT_EQ(decide_flows(pool, late, others, {80}, 200 * kSecond).disposition, BackendDisposition::reset);
+  }
+}
+
 TEST(DecideFlowsAtDeadline, ADrainsDeadlineResetsWhatIsLeft) {
   Candidate drained = with(up(1), Admin::drained);
   drained.reset_at_ns = 200 * kSecond;
