@@ -41,8 +41,8 @@ struct SweepHand {
 
 // How far the look at one table's half-open flows has come.
 struct JudgeHand {
-  uint32_t backend = 0;  // the next
-  uint32_t tick = 0;     // of the last pass that is done
+  uint32_t list = 0;  // the next
+  uint32_t tick = 0;  // of the last pass that is done
 };
 
 // The flows of one family. Set once each, by prepare() on the main thread (release); null: no service needs

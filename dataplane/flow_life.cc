@@ -124,10 +124,10 @@ bool is_expired(const WorkerCore& core, const Entry& entry) {
   return ticks_since(core.now, entry.vitals.seen()) > timeout_of(entry.vitals.state(), core.timeouts, idle);
 }
 
-// What the next eviction of the backend's half-open flows will touch, and of the one after that the entry.
+// What the next eviction of the list's half-open flows will touch, and of the one after that the entry.
 template <typename F>
-void prefetch_oldest(const WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
-  const NatEntry<F>& next = flows[flows.oldest_half_open(backend)];
+void prefetch_oldest(const WorkerCore& core, NatFlows<F>& flows, uint32_t list) {
+  const NatEntry<F>& next = flows[flows.oldest_half_open(list)];
   flows.index().prefetch(hash_of_client_side(core, next));
   flows.index().prefetch(hash_of_backend_side(core, next));
   __builtin_prefetch(&flows[next.newer], 1);
@@ -136,19 +136,19 @@ void prefetch_oldest(const WorkerCore& core, NatFlows<F>& flows, uint16_t backen
 // A few steps find a flow that is over, if the table is full of such; else it is likely full of half-open
 // ones.
 template <typename F>
-bool make_room(WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
+bool make_room(WorkerCore& core, NatFlows<F>& flows, uint32_t list) {
   uint32_t& victim = core.set<F>().nat_victim;
-  return evict_any(core, flows, victim, kFirstEvictionSteps) || evict_half_open(core, flows, backend) ||
+  return evict_any(core, flows, victim, kFirstEvictionSteps) || evict_half_open(core, flows, list) ||
          evict_any(core, flows, victim, kEvictionSteps - kFirstEvictionSteps);
 }
 
 template <typename F>
-bool evict_half_open(WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
-  const uint32_t oldest = flows.oldest_half_open(backend);
+bool evict_half_open(WorkerCore& core, NatFlows<F>& flows, uint32_t list) {
+  const uint32_t oldest = flows.oldest_half_open(list);
   if (oldest == 0) return false;
   erase_flow(core, flows, oldest);
   bump(core.counters.evictions);
-  prefetch_oldest(core, flows, backend);
+  prefetch_oldest(core, flows, list);
   return true;
 }
 
@@ -171,7 +171,8 @@ uint32_t insert_flow(WorkerCore& core, DsrFlows<F>& flows, const DsrEntry<F>& en
 template <typename F>
 uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& entry) {
   uint32_t reference = flows.allocate();
-  if (reference == 0 && make_room(core, flows, entry.backend)) reference = flows.allocate();
+  if (reference == 0 && make_room(core, flows, NatFlows<F>::half_open_list(entry)))
+    reference = flows.allocate();
   if (reference == 0) return 0;
   flows.fill(reference, entry);
   const uint64_t client_side = hash_of_client_side(core, entry);
@@ -181,7 +182,7 @@ uint32_t insert_flow(WorkerCore& core, NatFlows<F>& flows, const NatEntry<F>& en
     flows.release(reference);
     return 0;
   }
-  if (entry.vitals.state() == FlowState::syn && !entry.shows_client()) flows.link_half_open(reference);
+  if (entry.vitals.state() == FlowState::syn) flows.link_half_open(reference);
   count_with_source(core, entry);
   count_port(core, flows, entry);
   return reference;
@@ -198,7 +199,7 @@ uint32_t replace_flow(WorkerCore& core, NatFlows<F>& flows, uint32_t old, const 
   uncount_flow(core, before);
   forget_moved(core, flows, old);
   flows.fill(old, entry);
-  if (!entry.shows_client()) flows.link_half_open(old);
+  flows.link_half_open(old);
   count_port(core, flows, entry);
   count_with_source(core, entry);
   return old;
@@ -277,8 +278,8 @@ std::optional<FlowLoss> index_flow(WorkerCore& core, NatFlows<F>& flows, const F
   template uint32_t insert_flow(WorkerCore&, DsrFlows<F>&, const DsrEntry<F>&);            \
   template uint32_t insert_flow(WorkerCore&, NatFlows<F>&, const NatEntry<F>&);            \
   template uint32_t replace_flow(WorkerCore&, NatFlows<F>&, uint32_t, const NatEntry<F>&); \
-  template bool make_room(WorkerCore&, NatFlows<F>&, uint16_t);                            \
-  template bool evict_half_open(WorkerCore&, NatFlows<F>&, uint16_t);                      \
+  template bool make_room(WorkerCore&, NatFlows<F>&, uint32_t);                            \
+  template bool evict_half_open(WorkerCore&, NatFlows<F>&, uint32_t);                      \
   template void erase_flow(WorkerCore&, DsrFlows<F>&, uint32_t);                           \
   template void erase_flow(WorkerCore&, NatFlows<F>&, uint32_t);                           \
   template void note_moved(WorkerCore&, const DsrFlows<F>&, uint32_t);                     \

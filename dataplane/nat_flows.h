@@ -87,17 +87,21 @@ class NatFlows : public FlowTable<NatEntry<F>> {
   // As FlowTable.
   template <typename... Memory>
   explicit NatFlows(uint32_t capacity, Memory&&... memory)
-      : FlowTable<NatEntry<F>>(capacity, std::forward<Memory>(memory)...), half_open_(kMaxBackends) {
+      : FlowTable<NatEntry<F>>(capacity, std::forward<Memory>(memory)...), half_open_(2 * kMaxBackends) {
     // Anywhere: what ran before may have left connections at the backends, from its own first ports on.
     std::random_device source;
     for (uint32_t& cursor : cursors_) cursor = source();
   }
 
-  // Appends to, and removes from, the backend's half-open flows, which hold NAT ports. Removing one that is
-  // not there is allowed.
+  // Each backend has two lists of half-open flows: of those that hold NAT ports, and of those that show their
+  // client.
+  static uint32_t port_list(uint16_t backend) { return 2u * backend; }
+  static uint32_t half_open_list(const NatEntry<F>& e) { return port_list(e.backend) + e.shows_client(); }
+  // Appends to, and removes from, the entry's list. Removing one that is not there is allowed.
   void link_half_open(uint32_t reference) {
     auto& entry = (*this)[reference];
-    List& list = half_open_[entry.backend];
+    const uint32_t id = half_open_list(entry);
+    List& list = half_open_[id];
     entry.older = list.newest;
     entry.newer = 0;
     entry.is_half_open = 1;
@@ -105,31 +109,30 @@ class NatFlows : public FlowTable<NatEntry<F>> {
     list.newest = reference;
     if (list.unjudged == 0) list.unjudged = reference;
     ++list.count;
-    if (entry.backend >= backends_linked_) backends_linked_ = entry.backend + 1u;
+    lists_linked_ = std::max(lists_linked_, id + 1);
   }
   void unlink_half_open(uint32_t reference) {
     auto& entry = (*this)[reference];
     if (!entry.is_half_open) return;
-    List& list = half_open_[entry.backend];
+    List& list = half_open_[half_open_list(entry)];
     (entry.older != 0 ? (*this)[entry.older].newer : list.oldest) = entry.newer;
     (entry.newer != 0 ? (*this)[entry.newer].older : list.newest) = entry.older;
     if (list.unjudged == reference) list.unjudged = entry.newer;
     entry.is_half_open = 0;
     --list.count;
   }
-  uint32_t oldest_half_open(uint16_t backend) const { return half_open_[backend].oldest; }
-  uint32_t half_open_count(uint16_t backend) const { return half_open_[backend].count; }
+  uint32_t oldest_half_open(uint32_t list) const { return half_open_[list].oldest; }
+  uint32_t half_open_count(uint32_t list) const { return half_open_[list].count; }
 
-  // Of the backend's half-open flows, the oldest of which nobody has said yet whether its SYN was answered in
-  // time; 0: there is none.
-  uint32_t unjudged(uint16_t backend) const { return half_open_[backend].unjudged; }
+  // Of a list, the oldest flow of which nobody has said yet whether its SYN was answered in time; 0: none.
+  uint32_t unjudged(uint32_t list) const { return half_open_[list].unjudged; }
   // Goes on to the next younger one, if the flow is that oldest one.
   void pass_judgement(uint32_t reference) {
-    List& list = half_open_[(*this)[reference].backend];
+    List& list = half_open_[half_open_list((*this)[reference])];
     if (list.unjudged == reference) list.unjudged = (*this)[reference].newer;
   }
-  // Backends of this id or above have never had a half-open flow.
-  uint32_t backends_linked() const { return backends_linked_; }
+  // Lists of this id or above have never had a flow.
+  uint32_t lists_linked() const { return lists_linked_; }
 
   // The worker's ports of each NAT address and how many flows of one backend may be half open, and the
   // generation of the table for which that was computed.
@@ -155,7 +158,7 @@ class NatFlows : public FlowTable<NatEntry<F>> {
   std::vector<List> half_open_;
   EndpointUse use_;
   uint32_t half_open_limit_ = 1;
-  uint32_t backends_linked_ = 0;
+  uint32_t lists_linked_ = 0;
   uint64_t ports_generation_ = 0;
   std::array<uint32_t, kMaxNatAddresses> cursors_{};
   std::array<PortShare, kMaxNatAddresses> shares_;

@@ -69,7 +69,7 @@ bool may_give_port(const WorkerCore& core, const NatEntry<F>& e, const NatEntry<
 // toward another port of the backend.
 template <typename F>
 uint32_t oldest_half_open_of(const WorkerCore& core, const NatFlows<F>& flows, const NatEntry<F>& entry) {
-  uint32_t flow = flows.oldest_half_open(entry.backend);
+  uint32_t flow = flows.oldest_half_open(flows.port_list(entry.backend));
   for (uint32_t n = 0; n < kMostOldest && flow != 0; ++n, flow = flows[flow].newer)
     if (may_give_port(core, flows[flow], entry)) return flow;
   return 0;
@@ -90,7 +90,8 @@ void arrange_ports(const WorkerCore& core, NatFlows<F>& flows) {
 // answer.
 template <typename F>
 void limit_half_open(WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
-  if (flows.half_open_count(backend) >= flows.half_open_limit()) evict_half_open(core, flows, backend);
+  const uint32_t list = flows.port_list(backend);
+  if (flows.half_open_count(list) >= flows.half_open_limit()) evict_half_open(core, flows, list);
 }
 
 }  // namespace

@@ -157,8 +157,9 @@ class PlainOpening {
     if (nat_->ports_generation() != table_.generation() || !has_room(core_, way.port)) return false;
     const NewKey client_side(*nat_, hash, is_it), backend_side(*nat_, o.reply_hash, has_port);
     if (!client_side.is_new() || !backend_side.is_new()) return false;
-    if (nat_->half_open_count(backend) >= nat_->half_open_limit()) evict_half_open(core_, *nat_, backend);
-    if (!nat_->has_free() && !make_room(core_, *nat_, backend)) return false;
+    const uint32_t list = nat_->port_list(backend);
+    if (nat_->half_open_count(list) >= nat_->half_open_limit()) evict_half_open(core_, *nat_, list);
+    if (!nat_->has_free() && !make_room(core_, *nat_, list)) return false;
     const uint32_t reference = insert_keys(client_side, backend_side, hash);
     if (reference == 0) return false;
     nat_->cursor(o.nat_index) = o.after;

@@ -152,10 +152,10 @@ uint64_t client_hash_of(const WorkerCore& core, const typename F::Ip& client, ui
 inline constexpr uint32_t kDsrEvictionRate = 100'000;
 // Frees an entry of a full table. False: there is none that may give way, or it was not found.
 template <typename F>
-bool make_room(WorkerCore& core, NatFlows<F>& flows, uint16_t backend);
-// Frees the entry of the backend's oldest half-open flow, if it has any.
+bool make_room(WorkerCore& core, NatFlows<F>& flows, uint32_t list);
+// Frees the entry of the oldest flow in a list of half-open ones (NatFlows::half_open_list()), if it has any.
 template <typename F>
-bool evict_half_open(WorkerCore& core, NatFlows<F>& flows, uint16_t backend);
+bool evict_half_open(WorkerCore& core, NatFlows<F>& flows, uint32_t list);
 // Puts a filled-in entry into the table; makes room by evicting probationary and closed flows, never an
 // established one. Returns its reference, or 0.
 template <typename F>

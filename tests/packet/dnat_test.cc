@@ -67,6 +67,16 @@ class Dnat : public testing::TestWithParam<Ends> {
 INSTANTIATE_TEST_SUITE_P(Families, Dnat, testing::Values(kV4, kV6),
                          [](const auto& p) { return p.param.vip == std::string(kVip4) ? "v4" : "v6"; });
 
+TEST_P(Dnat, ASynWithoutAnswerIsCounted) {
+  start();
+  connect(40000);
+  rig_->send_one(from_client(40001).flags(kSynFlag).seq(1000));
+  rig_->sweep_ms(170);
+  EXPECT_EQ(rig_->of_backend(1, &BackendFeedback::syns_unanswered), 0u);
+  rig_->sweep_ms(60);
+  EXPECT_EQ(rig_->of_backend(1, &BackendFeedback::syns_unanswered), 1u);
+}
+
 TEST_P(Dnat, TheBackendSeesTheClientAndTheClientSeesTheVip) {
   start();
   for (uint16_t port = 40000; port < 40030; ++port) {
