@@ -3,11 +3,7 @@
 // before.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
-#include "contract/address.h"
-#include "control/neighbours.h"
+#include "control/link_frames.h"
 
 namespace portico {
 
@@ -17,6 +13,6 @@ namespace portico {
 bool announce(const Address& address, int ifindex);
 
 // The frame that announce sends from an interface with this MAC.
-std::vector<uint8_t> announcement(const Address& address, const MacAddress& mac);
+Frame announcement(const Address& address, const MacAddress& mac);
 
 }  // namespace portico

@@ -25,16 +25,8 @@ namespace portico::doctor {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Frame = std::vector<uint8_t>;
 
-constexpr MacAddress kBroadcast{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 constexpr std::chrono::milliseconds kAskAgain{200};
-
-template <typename Part>
-void append(Frame& frame, const Part& part) {
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&part);
-  frame.insert(frame.end(), bytes, bytes + sizeof part);
-}
 
 // The part of the frame at `at`; false if it ends before.
 template <typename Part>
@@ -44,64 +36,16 @@ bool take(std::span<const uint8_t> frame, size_t at, Part& part) {
   return true;
 }
 
-ether_header ethernet(const MacAddress& to, const MacAddress& from, uint16_t type) {
-  ether_header header{};
-  std::memcpy(header.ether_dhost, to.data(), to.size());
-  std::memcpy(header.ether_shost, from.data(), from.size());
-  header.ether_type = htons(type);
-  return header;
-}
-
-// The sender's address is 0.0.0.0: nobody learns anything of it.
-Frame arp_probe(const Address& address, const MacAddress& mac) {
-  ether_arp arp{};
-  arp.ea_hdr.ar_hrd = htons(ARPHRD_ETHER);
-  arp.ea_hdr.ar_pro = htons(ETHERTYPE_IP);
-  arp.ea_hdr.ar_hln = sizeof arp.arp_sha;
-  arp.ea_hdr.ar_pln = sizeof arp.arp_spa;
-  arp.ea_hdr.ar_op = htons(ARPOP_REQUEST);
-  const uint32_t v4 = address.v4();
-  std::memcpy(arp.arp_sha, mac.data(), mac.size());
-  std::memcpy(arp.arp_tpa, &v4, sizeof v4);
-  Frame frame;
-  append(frame, ethernet(kBroadcast, mac, ETHERTYPE_ARP));
-  append(frame, arp);
-  return frame;
-}
-
-// RFC 4443 section 2.3: over the pseudo-header and the message, whose own checksum is zero.
-uint16_t checksum(const ip6_hdr& ip, const nd_neighbor_solicit& message) {
-  Frame bytes;
-  append(bytes, ip.ip6_src);
-  append(bytes, ip.ip6_dst);
-  append(bytes, htonl(sizeof message));
-  append(bytes, htonl(IPPROTO_ICMPV6));
-  append(bytes, message);
-  uint32_t sum = 0;
-  for (size_t i = 0; i < bytes.size(); i += 2) sum += static_cast<uint32_t>(bytes[i] << 8 | bytes[i + 1]);
-  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
-  return htons(static_cast<uint16_t>(~sum));
-}
-
 // From the unspecified address to the solicited-node group (RFC 4291 section 2.7.1).
 Frame solicitation(const Address& address, const MacAddress& mac) {
   const uint8_t* low = address.bytes.data() + 13;
-  ip6_hdr ip{};
-  ip.ip6_flow = htonl(6u << 28);
-  ip.ip6_plen = htons(sizeof(nd_neighbor_solicit));
-  ip.ip6_nxt = IPPROTO_ICMPV6;
-  ip.ip6_hlim = 255;
-  const std::array<uint8_t, 16> group{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, low[0], low[1], low[2]};
-  std::memcpy(&ip.ip6_dst, group.data(), group.size());
+  const MacAddress to{0x33, 0x33, 0xff, low[0], low[1], low[2]};
+  const in6_addr group{{{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, low[0], low[1], low[2]}}};
   nd_neighbor_solicit message{};
   message.nd_ns_hdr.icmp6_type = ND_NEIGHBOR_SOLICIT;
   std::memcpy(&message.nd_ns_target, address.bytes.data(), sizeof message.nd_ns_target);
-  message.nd_ns_hdr.icmp6_cksum = checksum(ip, message);
-  Frame frame;
-  append(frame, ethernet({0x33, 0x33, 0xff, low[0], low[1], low[2]}, mac, ETHERTYPE_IPV6));
-  append(frame, ip);
-  append(frame, message);
-  return frame;
+  return discovery_frame(mac, to, in6addr_any, group,
+                         {reinterpret_cast<const uint8_t*>(&message), sizeof message});
 }
 
 std::optional<Answer> known(const Address& address, const MacAddress& mac, bool is_answer,
@@ -131,8 +75,8 @@ void receive(int fd, const MacAddress& own, std::span<const Address> addresses, 
 
 }  // namespace
 
-std::vector<uint8_t> probe_frame(const Address& address, const MacAddress& mac) {
-  return address.is_v4() ? arp_probe(address, mac) : solicitation(address, mac);
+Frame probe_frame(const Address& address, const MacAddress& mac) {
+  return address.is_v4() ? arp_request(Address::from_v4(0), address, mac) : solicitation(address, mac);
 }
 
 std::optional<Answer> read_answer(std::span<const uint8_t> frame, std::span<const Address> addresses) {

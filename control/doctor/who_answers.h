@@ -9,10 +9,9 @@
 #include <span>
 #include <string>
 #include <tuple>
-#include <vector>
 
 #include "contract/address.h"
-#include "control/neighbours.h"
+#include "control/link_frames.h"
 
 namespace portico::doctor {
 
@@ -32,7 +31,7 @@ bool ask_who_has(const std::string& interface, std::span<const Address> addresse
                  std::chrono::milliseconds patience, std::set<Answer>& answers);
 
 // The frame that asks. Pure.
-std::vector<uint8_t> probe_frame(const Address& address, const MacAddress& mac);
+Frame probe_frame(const Address& address, const MacAddress& mac);
 
 // What a frame tells about who has one of the addresses; nullopt: nothing. Pure; `frame` is what any station
 // sends.
