@@ -312,10 +312,11 @@ bool is_known(Rig& rig, const Seen& in) {
 }
 
 TEST(Flood, OfHalfOpenNatFlowsInAFullTableTheOldestGivesWay) {
-  Rig rig(content_to(1), {.flows = 64});
-  for (uint16_t port = 1; port <= 60; ++port) open_nat(rig, port);
-  const std::vector<Seen> half_open = open_half(rig, 100, 4);
-  EXPECT_EQ(open_half(rig, 200, 2).size(), 2u);
+  constexpr uint16_t kOpen = 252;  // far more than are looked at for one that is over
+  Rig rig(content_to(1), {.flows = kOpen + 4});
+  for (uint16_t port = 1; port <= kOpen; ++port) open_nat(rig, port);
+  const std::vector<Seen> half_open = open_half(rig, 1000, 4);
+  EXPECT_EQ(open_half(rig, 2000, 2).size(), 2u);
   EXPECT_EQ(rig.total(&WorkerCounters::evictions), 2u);
   EXPECT_FALSE(is_known(rig, half_open[0]) || is_known(rig, half_open[1]));
   EXPECT_TRUE(is_known(rig, half_open[2]) && is_known(rig, half_open[3]));
