@@ -88,8 +88,8 @@ class FlowIndex {
     return find_in(buckets_[second_bucket(hash)], hash, matches);
   }
 
-  // False if both buckets are full, which at the intended load does not happen: once the first bucket is
-  // nearly full, the emptier of the two is taken (Azar et al., "Balanced allocations").
+  // False if both buckets are full, as one key in some ten million finds them at the intended load: once the
+  // first bucket is nearly full, the emptier of the two is taken (Azar et al., "Balanced allocations").
   bool insert(uint64_t hash, uint32_t reference) {
     Bucket& first = buckets_[first_bucket(hash)];
     const uint32_t free = free_places(first);
