@@ -86,6 +86,8 @@ int examine(const Context& context, const std::string& path);
 int show_topology(const Context& context);
 // Makes the dataplane give way to the program that now has its name, and waits until that forwards.
 int upgrade_dataplane(const Context& context);
+// Names of `what`, one a line, for completion: "backends", "services", "versions". Nothing without control.
+int print_names(const Context& context, const std::string& what);
 int show_version(const Context& context);
 // `text`: the help for a person.
 int show_help(const Context& context, const std::string& text);

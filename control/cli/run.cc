@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "control/cli/commands.h"
+#include "control/cli/declarations.h"
 
 namespace portico::cli {
 
@@ -24,7 +25,7 @@ constexpr char kExitStatuses[] =
 struct Arguments {
   std::string run_dir = "/run/portico";
   bool json = false, all = false, elsewhere = false, effective = false, follow = false;
-  std::string file, client, service, listen, weight;
+  std::string file, client, service, listen, weight, what;
   BackendOrder order;
   CaptureRequest capture;
   std::optional<uint64_t> version, most_broken;
@@ -58,7 +59,8 @@ void add_views(CLI::App& app, Action& chosen, Arguments& args) {
                   "The client: ADDRESS or ADDRESS:PORT; IPv6 with port as [ADDRESS]:PORT")
       ->required();
   why->add_option("SERVICE", args.service, "The service's name")->required();
-  why->add_option("--listen", args.listen, "Which of the service's listeners, as ADDRESS:PORT");
+  why->add_option("--listen", args.listen, "Which of the service's listeners, as ADDRESS:PORT")
+      ->type_name("LISTENER");
 }
 
 void add_configuration(CLI::App& app, Action& chosen, Arguments& args) {
@@ -107,8 +109,8 @@ void add_plans(CLI::App& app, Action& chosen, Arguments& args) {
   planned->add_option("FILE", args.file, "The configuration file")->required();
   CLI::App* what = add(app, chosen, "what-if", "What removed backends or other weights would change",
                        [&](const Context& context) { return what_if(context, args.remove, args.weights); });
-  what->add_option("--remove", args.remove, "A backend, or POOL/NAME; may be repeated");
-  what->add_option("--weight", args.weights, "BACKEND=WEIGHT; may be repeated");
+  what->add_option("--remove", args.remove, "A backend, or POOL/NAME; may be repeated")->type_name("BACKEND");
+  what->add_option("--weight", args.weights, "BACKEND=WEIGHT; may be repeated")->type_name("BACKEND=WEIGHT");
 }
 
 void add_backend_commands(CLI::App& app, Action& chosen, Arguments& args) {
@@ -141,12 +143,30 @@ void add_capture(CLI::App& app, Action& chosen, Arguments& args) {
           [&](const Context& context) { return capture(context, request); });
   command->add_option("TARGET", request.target, "A service, or a client: ADDRESS or ADDRESS:PORT")
       ->required();
-  command->add_option("-w,--write", request.file, "The file; - for standard output")->required();
+  command->add_option("-w,--write", request.file, "The file; - for standard output")
+      ->type_name("FILE")
+      ->required();
   command->add_option("--time", request.time, "End after this")->capture_default_str();
   command->add_option("--packets", request.packets, "End after so many packets")->capture_default_str();
   command->add_option("--bytes", request.bytes, "End after so many bytes")->capture_default_str();
   command->add_option("--snap", request.snap, "Of each packet, at most so many bytes: 64 to 9216")
       ->capture_default_str();
+}
+
+// What shells and the build ask for; not in the help.
+void add_hidden(CLI::App& app, Action& chosen, Arguments& args) {
+  CLI::App* names = add(app, chosen, "complete", "Names for completion: backends, services or versions",
+                        [&](const Context& context) { return print_names(context, args.what); });
+  names->add_option("WHAT", args.what)->required();
+  CLI::App* text = add(app, chosen, "declarations", "This command line as man, bash or zsh read it",
+                       [&](const Context& context) {
+                         context.out << (args.what == "man"    ? manual_page(app, PORTICO_VERSION)
+                                         : args.what == "bash" ? bash_completion(app)
+                                                               : zsh_completion(app));
+                         return kExitWell;
+                       });
+  text->add_option("WHAT", args.what)->required()->check(CLI::IsMember({"man", "bash", "zsh"}));
+  for (CLI::App* command : {names, text}) command->group("");
 }
 
 // Whether JSON was asked for on a command line that could not be read to its end.
@@ -183,6 +203,7 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
   app.footer(kExitStatuses);
   app.require_subcommand(1);
   app.add_option("--run-dir", args.run_dir, "The instance's run directory")
+      ->type_name("DIR")
       ->envname("PORTICO_RUN_DIR")
       ->capture_default_str();
   app.add_flag("--json", args.json, "Print JSON (docs/api.md)");
@@ -200,6 +221,7 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
   add(app, chosen, "upgrade-dataplane",
       "Let the installed dataplane take the running one's place, connections and all", upgrade_dataplane);
   add(app, chosen, "version", "Print the version and the table's ABI version", show_version);
+  add_hidden(app, chosen, args);
   Context context{args.run_dir, has_json_flag(argc, argv), Style(false), out, err};
   try {
     app.parse(argc, argv);

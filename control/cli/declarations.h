@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the declarations of the command line say, as a manual page and as completion for shells. Pure.
+#pragma once
+
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace portico::cli {
+
+// portico(1) in the man(7) macros.
+std::string manual_page(const CLI::App& app, const std::string& version);
+// What bash and zsh read. They ask `portico complete WHAT` for names: of backends, services and versions.
+std::string bash_completion(const CLI::App& app);
+std::string zsh_completion(const CLI::App& app);
+
+}  // namespace portico::cli
