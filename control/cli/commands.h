@@ -82,6 +82,14 @@ struct CaptureRequest {
 int capture(const Context& context, const CaptureRequest& request);
 // What is not as it should be on this host, by the configuration of a file; `path` empty: the one in use.
 int examine(const Context& context, const std::string& path);
+// Where to write a support bundle, and what of.
+struct SupportRequest {
+  std::string file;               // "-": standard output; empty: named by the time, here
+  std::string config;             // empty: the one in use
+  std::vector<std::string> logs;  // files whose ends to add
+};
+// Writes an archive of all that tells what is wrong, without secrets, whatever of it is running.
+int support_bundle(const Context& context, const SupportRequest& request);
 // Which CPU and NIC queues each worker gets by the present table, and why.
 int show_topology(const Context& context);
 // Makes the dataplane give way to the program that now has its name, and waits until that forwards.

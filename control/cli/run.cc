@@ -28,6 +28,7 @@ struct Arguments {
   std::string file, client, service, listen, weight, what;
   BackendOrder order;
   CaptureRequest capture;
+  SupportRequest support;
   std::optional<uint64_t> version, most_broken;
   std::vector<std::string> remove, weights;
 };
@@ -153,6 +154,25 @@ void add_capture(CLI::App& app, Action& chosen, Arguments& args) {
       ->capture_default_str();
 }
 
+// What looks at the host itself.
+void add_host_commands(CLI::App& app, Action& chosen, Arguments& args) {
+  CLI::App* doctor = add(app, chosen, "doctor", "What is not as it should be on this host, with the remedy",
+                         [&](const Context& context) { return examine(context, args.file); });
+  doctor->add_option("FILE", args.file, "The configuration; without one, what control uses");
+  CLI::App* bundle =
+      add(app, chosen, "support-bundle", "Write an archive of all that tells what is wrong, without secrets",
+          [&](const Context& context) { return support_bundle(context, args.support); });
+  bundle->add_option("FILE", args.support.config, "The configuration; without one, what control uses");
+  bundle
+      ->add_option("-w,--write", args.support.file,
+                   "The archive; - for standard output; without it, a name with the time, here")
+      ->type_name("FILE");
+  bundle->add_option("--log", args.support.logs, "Add the end of this file, too; may be repeated")
+      ->type_name("FILE");
+  add(app, chosen, "topology", "Which CPU and NIC queues each worker gets on this machine, and why",
+      show_topology);
+}
+
 // What shells and the build ask for; not in the help.
 void add_hidden(CLI::App& app, Action& chosen, Arguments& args) {
   CLI::App* names = add(app, chosen, "complete", "Names for completion: backends, services or versions",
@@ -213,11 +233,7 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
   add_plans(app, chosen, args);
   add_backend_commands(app, chosen, args);
   add_capture(app, chosen, args);
-  CLI::App* doctor = add(app, chosen, "doctor", "What is not as it should be on this host, with the remedy",
-                         [&](const Context& context) { return examine(context, args.file); });
-  doctor->add_option("FILE", args.file, "The configuration; without one, what control uses");
-  add(app, chosen, "topology", "Which CPU and NIC queues each worker gets on this machine, and why",
-      show_topology);
+  add_host_commands(app, chosen, args);
   add(app, chosen, "upgrade-dataplane",
       "Let the installed dataplane take the running one's place, connections and all", upgrade_dataplane);
   add(app, chosen, "version", "Print the version and the table's ABI version", show_version);
