@@ -90,6 +90,12 @@ struct SupportRequest {
 };
 // Writes an archive of all that tells what is wrong, without secrets, whatever of it is running.
 int support_bundle(const Context& context, const SupportRequest& request);
+struct TopRequest {
+  std::string order = "pool", interval = "1s";
+  std::optional<uint64_t> count;  // readings; 0: without an end; absent: one, or on a terminal without an end
+};
+// Who carries what now, again and again; on a terminal with keys for what is done to a backend.
+int top(const Context& context, const TopRequest& request);
 // Which CPU and NIC queues each worker gets by the present table, and why.
 int show_topology(const Context& context);
 // Makes the dataplane give way to the program that now has its name, and waits until that forwards.

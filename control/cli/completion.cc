@@ -120,7 +120,7 @@ _portico_names() {
     BACKEND*) what=backends ;;
     SERVICE | TARGET) what=services ;;
     VERSION) what=versions ;;
-    SHELL) printf 'bash zsh\n' ;;
+    ORDER) printf 'pool state share flows new bits check\n' | tr ' ' '\n' ;;
     WEIGHT) printf 'default\n' ;;
   esac
   if [ -z "$what" ]; then return; fi

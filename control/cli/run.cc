@@ -11,6 +11,7 @@
 
 #include "control/cli/commands.h"
 #include "control/cli/declarations.h"
+#include "control/cli/top.h"
 
 namespace portico::cli {
 
@@ -29,6 +30,7 @@ struct Arguments {
   BackendOrder order;
   CaptureRequest capture;
   SupportRequest support;
+  TopRequest top;
   std::optional<uint64_t> version, most_broken;
   std::vector<std::string> remove, weights;
 };
@@ -96,6 +98,19 @@ void add_order(CLI::App& command, BackendOrder& order) {
   command.add_option("BACKEND", order.backend, "The backend's name, or POOL/NAME")->required();
   command.add_option("--reason,--why", order.why, "A word for whoever looks at the status");
   command.add_flag("--force", order.force, "Even if it is the last usable backend of its pool");
+}
+
+void add_top(CLI::App& app, Action& chosen, Arguments& args) {
+  CLI::App* command =
+      add(app, chosen, "top", "Who carries what now; on a terminal live, with keys to drain and hold",
+          [&](const Context& context) { return top(context, args.top); });
+  command->add_option("--sort", args.top.order, "pool, state, share, flows, new, bits or check")
+      ->type_name("ORDER")
+      ->check(CLI::IsMember(std::vector<std::string>(kTopOrders.begin(), kTopOrders.end())))
+      ->capture_default_str();
+  command->add_option("--interval", args.top.interval, "Between two readings")->capture_default_str();
+  command->add_option("-n,--count", args.top.count,
+                      "End after so many readings, 0: never; without it, after one unless on a terminal");
 }
 
 // What configurations were, and what another one would change.
@@ -229,6 +244,7 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
   app.add_flag("--json", args.json, "Print JSON (docs/api.md)");
   app.set_version_flag("--version", PORTICO_VERSION, "Print the version, as the command `version` does");
   add_views(app, chosen, args);
+  add_top(app, chosen, args);
   add_configuration(app, chosen, args);
   add_plans(app, chosen, args);
   add_backend_commands(app, chosen, args);

@@ -45,26 +45,6 @@ std::string worker_words(const json& workers) {
   return words;
 }
 
-// One line: who, since when, and how it does.
-std::string head_line(const json& status, const Style& style) {
-  const json dataplane = nested(status, "dataplane"), drops = nested(status, "drops");
-  const bool working = dataplane.value("working", false);
-  std::string line = text(status, "instance") + "  ";
-  line += working ? "up " + format_age(age_ms(status, dataplane, "started_ms"))
-                  : style.paint(Colour::bad, "DATAPLANE DOWN");
-  line += fmt::format("   config {}   {}", whole(nested(status, "config"), "version"),
-                      table_words(nested(status, "table")));
-  if (!working) return line + "\n";
-  line += "   " + worker_words(nested(dataplane, "workers"));
-  if (const uint64_t ports = whole(dataplane, "nat_ports_total"); ports > 0) {
-    const double used = static_cast<double>(whole(dataplane, "nat_ports_used")) / static_cast<double>(ports);
-    line += "   NAT ports " + format_percent(used);
-  }
-  line += fmt::format("   drops {}/s", format_rate(real(drops, "per_second")));
-  const std::string top = text(drops, "top");
-  return line + (top.empty() ? "\n" : fmt::format(" ({})\n", top));
-}
-
 // For an hour: who looks at the status after a restart wants to know.
 std::string take_over_line(const json& status) {
   constexpr int64_t kShownMs = 3600 * 1000;
@@ -235,6 +215,25 @@ std::string pool_text(const json& status, const json& pool, const Style& style) 
 
 }  // namespace
 
+std::string status_head(const json& status, const Style& style) {
+  const json dataplane = nested(status, "dataplane"), drops = nested(status, "drops");
+  const bool working = dataplane.value("working", false);
+  std::string line = text(status, "instance") + "  ";
+  line += working ? "up " + format_age(age_ms(status, dataplane, "started_ms"))
+                  : style.paint(Colour::bad, "DATAPLANE DOWN");
+  line += fmt::format("   config {}   {}", whole(nested(status, "config"), "version"),
+                      table_words(nested(status, "table")));
+  if (!working) return line + "\n";
+  line += "   " + worker_words(nested(dataplane, "workers"));
+  if (const uint64_t ports = whole(dataplane, "nat_ports_total"); ports > 0) {
+    const double used = static_cast<double>(whole(dataplane, "nat_ports_used")) / static_cast<double>(ports);
+    line += "   NAT ports " + format_percent(used);
+  }
+  line += fmt::format("   drops {}/s", format_rate(real(drops, "per_second")));
+  const std::string top = text(drops, "top");
+  return line + (top.empty() ? "\n" : fmt::format(" ({})\n", top));
+}
+
 std::string take_over_text(const json& take_over) {
   uint64_t lost = 0;
   std::string reasons;
@@ -250,7 +249,7 @@ std::string take_over_text(const json& take_over) {
 }
 
 std::string status_text(const json& status, const Style& style) {
-  std::string out = head_line(status, style) + take_over_line(status) + general_warnings(status, style);
+  std::string out = status_head(status, style) + take_over_line(status) + general_warnings(status, style);
   out += services_text(nested(status, "services"), style);
   for (const json& pool : nested(status, "pools")) out += pool_text(status, pool, style);
   return out;

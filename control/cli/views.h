@@ -11,6 +11,8 @@
 namespace portico::cli {
 
 std::string status_text(const nlohmann::json& status, const Style& style);
+// Its first line.
+std::string status_head(const nlohmann::json& status, const Style& style);
 // What a dataplane took over from the one before: `take_over` of the status.
 std::string take_over_text(const nlohmann::json& take_over);
 // `all`: also the reasons without packets.
