@@ -278,17 +278,27 @@ void Builder::build_fallback_of(const BuildInput& input, const PoolConfig& pool,
   built.record.fallback_columns = memory.fallback_columns;
 }
 
+PoolDecision Builder::decide(const BuildInput& input, const PoolConfig& pool,
+                             const std::vector<Candidate>& all, PoolMemory& memory) {
+  const uint64_t window_ns = keep_last_window_ns(pool);
+  if (!input.is_cut_off && !input.is_returning) memory.kept.reset();
+  if (input.is_cut_off && !memory.kept) memory.kept = memory.last_usable.kept(input.now_ns, window_ns);
+  const auto last_usable = memory.kept ? *memory.kept : memory.last_usable.kept(input.now_ns, window_ns);
+  PoolDecision decision = decide_pool(pool, all, last_usable);
+  const bool is_normal = decision.state == PoolState::normal;
+  if (memory.kept && (input.is_cut_off || !is_normal)) return decide_cut_off(all, *memory.kept);
+  memory.last_usable.note(is_normal ? decision.usable : std::set<uint16_t>{}, input.now_ns, window_ns);
+  return decision;
+}
+
 // `built`: the pool as it was built last, or a new one. Its look-up table stays if it would be the same.
 void Builder::build_pool(const BuildInput& input, const PoolConfig& pool, TableContent::Pool& built) {
   const uint16_t id = input.ids.pool(pool.name);
   PoolMemory& memory = pools_[id];
   const auto all = candidates(input, pool);
   const uint64_t window_ns = keep_last_window_ns(pool);
-  memory.decision = decide_pool(pool, all, memory.last_usable.kept(input.now_ns, window_ns));
+  memory.decision = decide(input, pool, all, memory);
   const PoolDecision& decision = memory.decision;
-  const bool is_normal = decision.state == PoolState::normal;
-  memory.last_usable.note(is_normal ? decision.usable : std::set<uint16_t>{}, input.now_ns, window_ns);
-
   built.record = pool_record(id, pool.name, decision.disposition(), pool.table_size);
   built.backends.clear();
   memory.next_change_ns.reset();
@@ -297,8 +307,11 @@ void Builder::build_pool(const BuildInput& input, const PoolConfig& pool, TableC
   const Answers answers(all);
   for (size_t i = 0; i < all.size(); ++i) {
     const auto left_ns = memory.last_usable.left_ns(all[i].id);
-    const auto doubt_until_ns =
-        left_ns && is_in_doubt(all[i], answers) ? std::optional(*left_ns + window_ns) : std::nullopt;
+    std::optional<uint64_t> doubt_until_ns;
+    if (is_in_doubt(all[i], answers)) {
+      if (left_ns) doubt_until_ns = *left_ns + window_ns;
+      if (memory.kept) doubt_until_ns = kUntilConnected;
+    }
     const FlowDecision flows =
         decide_flows(pool, all[i], decision, service_ports, input.now_ns, doubt_until_ns);
     built.backends.push_back(backend_record(input.routing, id, pool.backends[i], all[i], flows));

@@ -34,6 +34,8 @@ struct BuildInput {
   // addresses and routes: the others stay as they are. Null: anything may have changed.
   const std::set<std::string>* changed_pools = nullptr;
   int64_t now_realtime_ms = 0;  // CLOCK_REALTIME, of the same moment as now_ns
+  bool is_cut_off = false;      // checks say nothing: what was usable stays, flows of the silent ones stay
+  bool is_returning = false;    // it was so until a moment ago: the same in pools of which none is healthy
 };
 
 // A backend's weight: an operator's, else the configuration's.
@@ -72,6 +74,7 @@ class Builder {
   };
   struct PoolMemory {
     LastUsable last_usable;
+    std::optional<std::set<uint16_t>> kept;  // while the balancer is cut off, or returns
     PoolDecision decision;
     Signature signature;  // of the pool's look-up table in content_
     uint8_t fallback_columns = 0;
@@ -90,6 +93,8 @@ class Builder {
   void build_all(const BuildInput& input);
   void build_changed(const BuildInput& input);
   void build_pool(const BuildInput& input, const PoolConfig& pool, TableContent::Pool& built);
+  PoolDecision decide(const BuildInput& input, const PoolConfig& pool, const std::vector<Candidate>& all,
+                      PoolMemory& memory);
   void follow_ramps(const PoolConfig& pool, uint64_t now_ns, PoolMemory& memory);
   void build_lookup_of(const BuildInput& input, const PoolConfig& pool, const PoolDecision& decision,
                        TableContent::Pool& built);

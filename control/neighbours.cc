@@ -431,6 +431,17 @@ void Neighbours::use_gateways(std::set<std::pair<int, Address>> gateways) {
   cache_->probe_in_use();
 }
 
+const std::set<std::pair<int, Address>>& Neighbours::gateways() const {
+  return cache_->gateways;
+}
+
+Neighbours::Presence Neighbours::presence(const Address& neighbour, int ifindex) const {
+  const auto known = cache_->kernel.neighbours.find({ifindex, neighbour});
+  if (known == cache_->kernel.neighbours.end()) return Presence::unknown;
+  if ((known->second.state & NUD_REACHABLE) != 0) return Presence::there;
+  return (known->second.state & NUD_FAILED) != 0 ? Presence::lost : Presence::unknown;
+}
+
 bool Neighbours::is_lost(const Address& destination) const {
   const auto hop = next_hop(destination);
   if (!hop || !hop->on_link) return true;
@@ -442,16 +453,19 @@ bool Neighbours::is_lost(const Address& destination) const {
 
 void Neighbours::verify(const Address& destination) {
   const auto hop = next_hop(destination);
-  if (!hop || !hop->on_link) return;
-  const auto known = cache_->kernel.neighbours.find({hop->ifindex, hop->neighbour});
-  if (known == cache_->kernel.neighbours.end()) return probe(hop->neighbour, hop->ifindex);
+  if (hop && hop->on_link) verify(hop->neighbour, hop->ifindex);
+}
+
+void Neighbours::verify(const Address& neighbour, int ifindex) {
+  const auto known = cache_->kernel.neighbours.find({ifindex, neighbour});
+  if (known == cache_->kernel.neighbours.end()) return probe(neighbour, ifindex);
   if ((known->second.state & (NUD_REACHABLE | NUD_STALE | NUD_DELAY)) == 0) return;
   NetlinkRequest request(RTM_NEWNEIGH, NLM_F_REPLACE);
   auto* part = request.fixed<ndmsg>();
-  part->ndm_family = address_family(hop->neighbour);
-  part->ndm_ifindex = hop->ifindex;
+  part->ndm_family = address_family(neighbour);
+  part->ndm_ifindex = ifindex;
   part->ndm_state = NUD_PROBE;
-  request.put(NDA_DST, hop->neighbour);
+  request.put(NDA_DST, neighbour);
   cache_->questions.request(request);
 }
 

@@ -125,7 +125,7 @@ class Neighbours {
   // False while the kernel believes that `destination`, a neighbour, is there. True of what is behind a
   // gateway, whose own entry says nothing of it, and of what there is no way to.
   bool is_lost(const Address& destination) const;
-  // Has the kernel confirm such a neighbour now, though it believes it to be there; unless it is about to.
+  // verify() of such a neighbour.
   void verify(const Address& destination);
 
   // The destinations in use: the neighbours that lead to them are resolved now and kept so by tick().
@@ -134,6 +134,17 @@ class Neighbours {
 
   // Gateways in use, by device: kept resolved like the neighbours that lead to destinations.
   void use_gateways(std::set<std::pair<int, Address>> gateways);
+  const std::set<std::pair<int, Address>>& gateways() const;
+
+  // What the kernel knows of a neighbour on the device `ifindex`.
+  enum class Presence : uint8_t {
+    unknown,  // not confirmed lately, being asked, or set by hand
+    there,    // it has answered lately
+    lost,     // it was asked in vain
+  };
+  Presence presence(const Address& neighbour, int ifindex) const;
+  // Has the kernel confirm it now, though it believes it to be there; unless it is about to.
+  void verify(const Address& neighbour, int ifindex);
 
   // Call about once a second. Probes neighbours in use that are not known to be reachable, and forgets the
   // last MACs of those that failed kKeepFailed ago.

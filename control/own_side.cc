@@ -57,8 +57,11 @@ void OwnSide::find_devices() {
   seen_version_ = version;
   for (auto& [name, pool] : pools_) {
     pool.devices.clear();
-    for (const Address& address : pool.addresses)
+    pool.gateways.clear();
+    for (const Address& address : pool.addresses) {
       if (const auto device = device_to(address)) pool.devices.insert(*device);
+      if (const auto gateway = kernel_.gateway_to(address)) pool.gateways.insert(*gateway);
+    }
   }
 }
 
@@ -70,12 +73,16 @@ std::string OwnSide::why_deaf(int device, Clock::time_point since) const {
   return "";
 }
 
-std::string OwnSide::why_deaf(const std::string& pool, Clock::time_point since) {
+void OwnSide::look() {
   if (const auto now = Clock::now(); now >= looked_ + kLookPause) {
     kernel_.look();
     looked_ = now;
   }
   find_devices();
+}
+
+std::string OwnSide::why_deaf(const std::string& pool, Clock::time_point since) {
+  look();
   const auto found = pools_.find(pool);
   if (found == pools_.end()) return "";
   std::string why;
@@ -102,6 +109,52 @@ std::string OwnSide::why_unheard(const std::string& pool, Clock::time_point bega
   const bool is_heard = found != answers_.end() && began >= found->second.first + kResolving &&
                         why_deaf(pool, found->second.first).empty();
   return is_heard ? "" : why + " until a moment ago";
+}
+
+void OwnSide::sign_links(Clock::time_point now, OwnSigns& signs) const {
+  bool is_a_way = false;
+  for (const auto& [name, pool] : pools_)
+    for (const int device : pool.devices) {
+      const std::string why = why_deaf(device, now);
+      is_a_way |= why.empty();
+      if (!why.empty()) signs.some_link = why;
+    }
+  if (!is_a_way) signs.all_links = signs.some_link;
+}
+
+void OwnSide::sign_gateways(Clock::time_point now, OwnSigns& signs) {
+  std::set<Gateway> gateways;
+  for (const auto& [name, pool] : pools_) gateways.insert(pool.gateways.begin(), pool.gateways.end());
+  const bool lead_to_backends = !gateways.empty();
+  if (!lead_to_backends) gateways = kernel_.gateways();
+  if (gateways.empty()) return;
+  if (!asked_since_) asked_since_ = now;
+  if (*asked_since_ == now || now >= asked_last_ + kAskPause) {
+    asked_last_ = now;
+    for (const Gateway& gateway : gateways) kernel_.verify(gateway);
+  }
+  bool is_there = false, is_unknown = false;
+  for (const Gateway& gateway : gateways) {
+    const Presence presence = kernel_.presence(gateway);
+    is_there |= presence == Presence::there;
+    is_unknown |= presence == Presence::unknown;
+    if (presence == Presence::lost) signs.gateway = to_string(gateway.second);
+  }
+  using enum OwnSigns::Gateways;
+  if (now < *asked_since_ + kGatewayTime)
+    signs.gateways = asked;
+  else if (is_there)
+    signs.gateways = lead_to_backends ? answer : none;
+  else
+    signs.gateways = is_unknown ? asked : silent;
+}
+
+OwnSigns OwnSide::signs(Clock::time_point now) {
+  look();
+  OwnSigns signs;
+  sign_links(now, signs);
+  sign_gateways(now, signs);
+  return signs;
 }
 
 }  // namespace portico

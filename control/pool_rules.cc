@@ -80,6 +80,8 @@ const char* to_string(PoolState state) {
       return "untested";
     case PoolState::kept_last:
       return "kept_last";
+    case PoolState::cut_off:
+      return "cut_off";
     case PoolState::reset:
       return "reset";
     case PoolState::drop:
@@ -169,6 +171,12 @@ PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& b
   return {PoolState::kept_last, std::move(kept)};
 }
 
+PoolDecision decide_cut_off(const std::vector<Candidate>& backends, const std::set<uint16_t>& last_usable) {
+  auto kept = last_resort(backends, last_usable);
+  if (kept.empty()) return {PoolState::reset, {}};
+  return {PoolState::cut_off, std::move(kept)};
+}
+
 Answers::Answers(const std::vector<Candidate>& backends) {
   for (const Candidate& backend : backends)
     if (const Hearing& heard = backend.health.hearing; heard.answered_since_ns != 0)
@@ -202,6 +210,7 @@ FlowDecision decide_flows(const PoolConfig& pool, const Candidate& backend, cons
   if (takes_flows || set_aside || backend.health.healthy || !backend.health.known) return {};
   // Who is late for once gets no new flows, but keeps those it has.
   if (backend.health.unconfirmed) return {};
+  if (doubt_until_ns == kUntilConnected) return {};
   if (doubt_until_ns && now_ns < *doubt_until_ns)
     return {.disposition = BackendDisposition::forward,
             .reset_ports = {},

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules of a pool, as pure functions: which backends take new flows, and what happens to the flows of
-// those that do not. Order of the rules: healthy active backends; below `min_healthy` all active ones
-// (panic), where a damped one counts as healthy only if no other is; with none of these, `all_down`, which is
-// not said of backends that no check has a result of.
+// those that do not. Order of the rules: a balancer that is cut off (isolation.h) goes on as it did; healthy
+// active backends; below `min_healthy` all active ones (panic), where a damped one counts as healthy only if
+// no other is; with none of these, `all_down`, which is not said of backends that no check has a result of.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -47,11 +48,12 @@ enum class PoolState : uint8_t {
   panic,      // too few are healthy: all active ones do
   untested,   // no check has a result yet and nothing is known from before: all do
   kept_last,  // none is usable: the last ones that were, do
+  cut_off,    // nothing is known of any: the last ones that were usable, do
   reset,      // none is usable: clients get RST
   drop,       // none is usable: packets are dropped
 };
 
-// "normal", "panic", "untested", "kept_last", "reset" or "drop".
+// "normal", "panic", "untested", "kept_last", "cut_off", "reset" or "drop".
 const char* to_string(PoolState state);
 
 struct PoolDecision {
@@ -101,6 +103,10 @@ class LastUsable {
 PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& backends,
                          const std::set<uint16_t>& last_usable);
 
+// The same for a balancer that is cut off: whatever `all_down` and `min_healthy` say. `last_usable`: what
+// keep-last would have kept when it began.
+PoolDecision decide_cut_off(const std::vector<Candidate>& backends, const std::set<uint16_t>& last_usable);
+
 struct FlowDecision {
   BackendDisposition disposition = BackendDisposition::forward;
   std::vector<uint16_t> reset_ports;       // ascending, at most kMaxResetPorts
@@ -124,6 +130,9 @@ class Answers {
 // Whether this host may be what hears nothing: only silence speaks against the backend, and the pool's
 // answers do not surround that silence.
 bool is_in_doubt(const Candidate& backend, const Answers& answers);
+
+// A doubt that lasts until the balancer is connected again: somebody else looks again then.
+inline constexpr uint64_t kUntilConnected = std::numeric_limits<uint64_t>::max();
 
 // What happens to a backend's existing flows. `service_ports`: backend ports of the pool's services. A
 // refused port resets its own flows, an unreachable host all of them; a failure of something else lets them

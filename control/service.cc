@@ -108,6 +108,7 @@ Service::Impl::Impl(boost::asio::io_context& context, ServiceOptions with)
       config_history(state_dir + "/history"),
       watch(options.run_dir,
             [this](DataplaneWatch::Level level, const std::string& text) { log_event(events, level, text); }),
+      loop_back(context),
       publish_timer(context),
       keep_host_timer(context),
       store_timer(context) {}
@@ -131,17 +132,10 @@ void Service::Impl::start(const ConfigResult& loaded) {
   if (!neighbours) throw std::runtime_error(failure);
   guard = std::make_unique<Guard>(first.instance);
   addresses = std::make_unique<Addresses>(first.instance);
-  own_side = std::make_unique<OwnSide>(OwnSide::Kernel{
-      .look = [this] { neighbours->look_at_links(); },
-      .version = [this] { return neighbours->version(); },
-      .device_to = [this](const Address& to) { return neighbours->device_to(to); },
-      .is_up_since = [this](int device, auto since) { return neighbours->is_up_since(device, since); },
-      .interface_of = [this](int device) { return neighbours->interface_of(device); }});
+  own_side = make_own_side();
   health = std::make_unique<HealthMonitor>(
       io, [this](const std::string& pool, const std::string& backend) { on_health_change(pool, backend); },
-      HealthMonitor::Ears{
-          .why_unheard = [this](const std::string& pool, auto at) { return own_side->why_unheard(pool, at); },
-          .note_answer = [this](const std::string& pool, auto at) { own_side->note_answer(pool, at); }});
+      make_ears());
   // What an earlier control knew.
   recover();
   if (const auto error = operators.load()) storage_warning = *error;
@@ -242,14 +236,21 @@ StatusView Service::Impl::view() const {
                   .health = *health,
                   .watch = watch,
                   .passive = passive,
+                  .isolation = isolation,
+                  .isolation_since_ms = isolation_since_ms,
+                  .waits_for = waits_for(),
                   .warnings = config_warnings};
   view.warnings.insert(view.warnings.end(), routing_warnings.begin(), routing_warnings.end());
   view.warnings.insert(view.warnings.end(), placement_warnings.begin(), placement_warnings.end());
+  if (isolation.is_cut_off())
+    view.warnings.push_back("this balancer is cut off, its table stays as it was: " + isolation.why());
+  if (isolation.state() == Isolation::backends_down)
+    view.warnings.push_back("no backend of any pool answers, and this balancer's own side is well");
   for (const auto& pool : config.pools)
     if (const auto why = own_side->why_deaf(pool.name, OwnSide::Clock::now()); !why.empty())
       view.warnings.push_back("pool " + pool.name +
                               " cannot be checked, its backends stay as they were: " + why);
-  if (auto text = waits_for(); !text.empty()) view.warnings.push_back(std::move(text));
+  if (!view.waits_for.empty()) view.warnings.push_back(view.waits_for);
   for (const auto* text : {&storage_warning, &host_warning, &publish_error, &table_error})
     if (!text->empty()) view.warnings.push_back(*text);
   return view;

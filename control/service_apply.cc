@@ -356,7 +356,9 @@ BuildInput Service::Impl::build_input() {
           .config_version = config_version,
           .now_ns = monotonic_ns(),
           .changed_pools = all_changed ? nullptr : &changed_pools,
-          .now_realtime_ms = static_cast<int64_t>(realtime_ns() / 1'000'000)};
+          .now_realtime_ms = static_cast<int64_t>(realtime_ns() / 1'000'000),
+          .is_cut_off = isolation.keeps_table(),
+          .is_returning = isolation.is_returning()};
 }
 
 void Service::Impl::schedule_publish() {
@@ -408,6 +410,7 @@ void Service::Impl::publish() {
   // First: a control that is killed now must not come back with the health from before.
   if (health_state_changed) store_health_in_time();
   follow_routing();
+  follow_isolation();
   const TableContent& content = builder.build(build_input());
   all_changed = false;
   changed_pools.clear();

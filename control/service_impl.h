@@ -20,11 +20,13 @@
 #include "control/addresses.h"
 #include "control/builder.h"
 #include "control/checks/health.h"
+#include "control/checks/loop_back.h"
 #include "control/dataplane_watch.h"
 #include "control/events.h"
 #include "control/guard.h"
 #include "control/history.h"
 #include "control/ids.h"
+#include "control/isolation.h"
 #include "control/neighbours.h"
 #include "control/next_hops.h"
 #include "control/own_side.h"
@@ -111,6 +113,12 @@ struct Service::Impl {
   bool is_resolved(const Address& address) const;
   void each_second();
 
+  // service_isolation.cc: what nobody's answering means.
+  std::unique_ptr<OwnSide> make_own_side();
+  HealthMonitor::Ears make_ears();
+  void follow_isolation();
+  void note_isolation();
+
   boost::asio::io_context& io;
   ServiceOptions options;
   std::string state_dir;
@@ -135,6 +143,9 @@ struct Service::Impl {
   std::unique_ptr<HealthMonitor> health;
   std::unique_ptr<Neighbours> neighbours;
   std::unique_ptr<OwnSide> own_side;
+  LoopBack loop_back;
+  IsolationWatch isolation;
+  int64_t isolation_since_ms = 0;  // CLOCK_REALTIME; 0: since control started
   std::unique_ptr<Guard> guard;
   std::unique_ptr<Addresses> addresses;
 

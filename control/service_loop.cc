@@ -46,6 +46,7 @@ void Service::Impl::start_loop() {
   };
   every(kHeartbeat, [this] {
     tend_table();
+    follow_isolation();
     const auto change = builder.next_change_ns();
     if (held_until_ns || (change && monotonic_ns() >= *change)) schedule_publish();
     look_at_silent();

@@ -174,7 +174,9 @@ std::optional<Plan> Service::Impl::plan_of(const Config& next, const OperatorSta
                       .config_version = config_version,
                       .now_ns = monotonic_ns(),
                       .changed_pools = nullptr,
-                      .now_realtime_ms = static_cast<int64_t>(realtime_ns() / 1'000'000)});
+                      .now_realtime_ms = static_cast<int64_t>(realtime_ns() / 1'000'000),
+                      .is_cut_off = isolation.keeps_table(),
+                      .is_returning = isolation.is_returning()});
   Plan plan = make_plan({config, ids, builder}, {next, next_ids, next_builder}, watch.settled());
   plan.assumed_up = std::move(assumed);
   return plan;

@@ -140,7 +140,7 @@ using Conditions = std::map<std::string, PoolCondition>;
 
 StatusLevel level_of(const StatusView& view, const Conditions& conditions, const std::string& pool) {
   const auto condition = conditions.find(pool);
-  if (!view.watch.is_forwarding() || condition == conditions.end()) return StatusLevel::unserved;
+  if (!why_not_ready(view).empty() || condition == conditions.end()) return StatusLevel::unserved;
   return condition->second.level;
 }
 
@@ -322,9 +322,27 @@ PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool) {
   return condition;
 }
 
+std::string why_not_ready(const StatusView& view) {
+  if (!view.watch.is_forwarding()) return "no dataplane forwards by a table of this control";
+  if (!view.waits_for.empty()) return view.waits_for;
+  return view.isolation.is_cut_off() ? "cut off: " + view.isolation.why() : "";
+}
+
+static json isolation_json(const StatusView& view) {
+  return {{"state", to_string(view.isolation.state())},
+          {"why", view.isolation.is_cut_off() ? view.isolation.why() : ""},
+          {"since_ms", view.isolation_since_ms}};
+}
+
+std::string ready_json(const StatusView& view) {
+  const std::string why = why_not_ready(view);
+  return dump({{"ready", why.empty()}, {"why", why}, {"isolation", isolation_json(view)}});
+}
+
 std::string status_json(const StatusView& view) {
   json services = json::array(), pools = json::array(), warnings = view.warnings;
-  StatusLevel level = view.watch.is_forwarding() ? StatusLevel::ok : StatusLevel::unserved;
+  const std::string not_ready = why_not_ready(view);
+  StatusLevel level = not_ready.empty() ? StatusLevel::ok : StatusLevel::unserved;
   Conditions conditions;
   for (const auto& pool : view.config.pools) {
     const PoolCondition& condition = conditions[pool.name] = pool_condition(view, pool);
@@ -339,6 +357,8 @@ std::string status_json(const StatusView& view) {
       {{"instance", view.config.instance},
        {"version", PORTICO_VERSION},
        {"level", to_string(level)},
+       {"ready", not_ready.empty()},
+       {"isolation", isolation_json(view)},
        {"now_ms", realtime_ns() / 1'000'000},
        {"control", {{"pid", getpid()}, {"started_ms", view.started_ms}}},
        {"config",

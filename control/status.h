@@ -13,6 +13,7 @@
 #include "control/config.h"
 #include "control/dataplane_watch.h"
 #include "control/ids.h"
+#include "control/isolation.h"
 #include "control/operator_state.h"
 #include "control/passive_signals.h"
 
@@ -32,6 +33,9 @@ struct StatusView {
   const HealthMonitor& health;
   const DataplaneWatch& watch;
   const PassiveSignals& passive;
+  const IsolationWatch& isolation;
+  int64_t isolation_since_ms;         // CLOCK_REALTIME; 0: since control started
+  std::string waits_for;              // why there is no table yet; empty: there is
   std::vector<std::string> warnings;  // of control's own: configuration, routing, storage
 };
 
@@ -44,6 +48,11 @@ std::string status_json(const StatusView& view);
 // JSON of GET /v1/backends/POOL/BACKEND: the backend as in the status, and its pool; nullopt: there is none.
 std::optional<std::string> backend_status_json(const StatusView& view, const std::string& pool,
                                                const std::string& backend);
+// Why this balancer should get no traffic, for whoever announces it; empty: it should. That backends are down
+// is no reason: they are for other balancers, too.
+std::string why_not_ready(const StatusView& view);
+// JSON of GET /v1/ready.
+std::string ready_json(const StatusView& view);
 // JSON of GET /v1/drops.
 std::string drops_json(const StatusView& view);
 

@@ -55,9 +55,10 @@ std::string who_asks(const ApiRequest& request) {
 }
 
 bool is_get(const std::string& path) {
-  return path == "/v1/status" || path == "/v1/drops" || path == "/v1/config/effective" ||
-         path == "/v1/explain" || path == "/v1/events" || path == "/v1/history" || path == "/v1/stream" ||
-         path == "/metrics" || path == "/v1/configs" || path.starts_with("/v1/configs/");
+  return path == "/v1/status" || path == "/v1/ready" || path == "/v1/drops" ||
+         path == "/v1/config/effective" || path == "/v1/explain" || path == "/v1/events" ||
+         path == "/v1/history" || path == "/v1/stream" || path == "/metrics" || path == "/v1/configs" ||
+         path.starts_with("/v1/configs/");
 }
 
 // The `after` of a question for events: 0 if it is not there, nothing if it is no id.
@@ -195,6 +196,10 @@ ApiResponse Api::get(const ApiRequest& request) {
   if (request.path == "/v1/history") return {200, "application/json", service_.history().json() + "\n"};
   if (request.path == "/v1/stream" || request.path == "/v1/events") return stream(request);
   if (request.path == "/v1/status") return {200, "application/json", status_json(service_.view())};
+  if (request.path == "/v1/ready") {
+    const StatusView view = service_.view();
+    return {why_not_ready(view).empty() ? 200U : 503U, "application/json", ready_json(view)};
+  }
   if (request.path == "/v1/drops") return {200, "application/json", drops_json(service_.view())};
   if (request.path == "/v1/config/effective") return {200, "text/yaml", service_.effective()};
   if (request.path.starts_with("/v1/configs")) return answer_history(service_, request.path);

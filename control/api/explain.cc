@@ -143,6 +143,8 @@ std::string why_by_pool(const StatusView& view, const std::string& pool) {
       return "no check has a result yet: all backends that are not drained or held are used";
     case PoolState::kept_last:
       return "no backend is up: connections go where they went last (`all_down: keep-last`)";
+    case PoolState::cut_off:
+      return "this balancer is cut off: connections go where they went before";
     case PoolState::reset:
       return "no backend can be used: connections are reset";
     case PoolState::drop:

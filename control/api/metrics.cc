@@ -179,6 +179,11 @@ void add_control(const StatusView& view, Writer& out) {
           static_cast<double>(view.started_ms) * 1e-3);
   out.add("portico_config_version", "Counts applied configurations.", kGauge,
           static_cast<double>(view.config_version));
+  out.add("portico_ready", "1 if this balancer should get traffic: it forwards, and is not cut off.", kGauge,
+          why_not_ready(view).empty() ? 1 : 0);
+  out.add("portico_isolation_state",
+          "Whether backends answer checks: 0 connected, 1 examining, 2 backends down, 3 cut off.", kGauge,
+          static_cast<double>(view.isolation.state()));
   out.add("portico_table_published_generation", "The newest table generation.", kGauge,
           static_cast<double>(view.published));
   out.add("portico_table_adopted_generation", "The table generation that all workers use.", kGauge,

@@ -59,6 +59,7 @@ struct Check {
   CheckProgress progress;
   ProbeOutcome last_outcome = ProbeOutcome::inconclusive;
   Hearing hearing;
+  bool is_unheard = false;     // the last probe was not answered, or could not be sent
   std::string last_reason;     // of the last result
   std::string failure_reason;  // of the last result that was no success
   uint32_t last_latency_us = 0;
@@ -277,6 +278,7 @@ asio::awaitable<void> HealthMonitor::Impl::watch(std::weak_ptr<Impl> owner, std:
 // Called from a check's coroutine only, so that on_change never runs within a method of the class. It may
 // itself change everything here: nothing is touched after it.
 void HealthMonitor::Impl::take_result(Check& check, ProbeResult result, Clock::time_point began) {
+  check.is_unheard = result.unanswered || result.outcome == ProbeOutcome::inconclusive;
   if (result.unanswered && ears.why_unheard) {
     if (const std::string why = ears.why_unheard(check.pool, began); !why.empty()) {
       result = {ProbeOutcome::inconclusive, "cannot probe: " + why, result.latency_us};
@@ -418,6 +420,17 @@ uint32_t HealthMonitor::probe_now(std::string_view pool, std::string_view backen
     check->prober.hurry(check->haste());
   }
   return probed;
+}
+
+bool HealthMonitor::hears_nobody() const {
+  bool has_checks = false;
+  for (const auto& [pool, backends] : impl_->pools)
+    for (const auto& [name, backend] : backends)
+      for (const auto& check : backend.checks) {
+        if (!check->is_unheard) return false;
+        has_checks = true;
+      }
+  return has_checks;
 }
 
 HealthSnapshot HealthMonitor::export_state() const {

@@ -131,6 +131,9 @@ class HealthMonitor {
   static constexpr Milliseconds kLeastHaste{25};
   static constexpr uint32_t kHasteFactor = 4;
 
+  // Whether there are checks, and the last probe of each was not answered, or could not be sent.
+  bool hears_nobody() const;
+
   HealthSnapshot export_state() const;
 
   // Gives configured checks the state they had in an earlier process; what is not configured any more is

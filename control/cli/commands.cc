@@ -76,6 +76,16 @@ int show_status(const Context& context) {
   return kExitNoControl;
 }
 
+int show_ready(const Context& context) {
+  ApiReply reply = ApiClient(context.run_dir).get("/v1/ready");
+  if (reply.status == 503) reply.status = 200;  // not ready: an answer like the other
+  return with_answer(context, reply, [&](const json& answer) {
+    const bool is_ready = answer.value("ready", false);
+    return Shown{is_ready ? "ready\n" : "not ready: " + to_printable(answer.value("why", "")) + "\n",
+                 is_ready ? kExitWell : kExitUnserved};
+  });
+}
+
 int show_drops(const Context& context, bool all) {
   return with_answer(context, ApiClient(context.run_dir).get("/v1/drops"),
                      [&](const json& drops) { return Shown{drops_text(drops, all, context.style)}; });

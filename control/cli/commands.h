@@ -36,6 +36,8 @@ struct Context {
 int fail(const Context& context, int exit, const std::string& error, const std::string& remedy);
 
 int show_status(const Context& context);
+// Whether this balancer should get traffic: kExitWell, or kExitUnserved.
+int show_ready(const Context& context);
 int show_drops(const Context& context, bool all);
 // `follow`: also those that come, until it is ended.
 int show_events(const Context& context, bool follow);

@@ -18,7 +18,8 @@ namespace portico::cli {
 namespace {
 
 constexpr char kExitStatuses[] =
-    "Exit status: 0 well, 1 served but degraded, 2 unserved (status only); 3 control is not there; 4 "
+    "Exit status: 0 well, 1 served but degraded, 2 unserved, not ready (status, ready); 3 control is not "
+    "there; 4 "
     "refused, failed\n"
     "or an error in the configuration; 64 wrong command line. docs/cli.md says more.";
 
@@ -48,6 +49,8 @@ CLI::App* add(CLI::App& app, Action& chosen, const char* name, const char* text,
 void add_views(CLI::App& app, Action& chosen, Arguments& args) {
   add(app, chosen, "status", "Services, pools and backends: who is up, who carries what, what is wrong",
       show_status);
+  add(app, chosen, "ready",
+      "Whether this balancer should get traffic, for BGP, VRRP and load balancers before it", show_ready);
   CLI::App* drops = add(app, chosen, "drops", "Packets that were dropped, by reason, with what each means",
                         [&](const Context& context) { return show_drops(context, args.all); });
   drops->add_flag("--all", args.all, "Also the reasons that no packet had");

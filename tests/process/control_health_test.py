@@ -91,7 +91,7 @@ class HealthTest(ControlCase):
             self.start()
             self.wait(lambda: any("eth0 has no carrier" in text for text in self.status()["warnings"]), "a warning")
             self.wait(lambda: self.status()["table"]["published"] > 0, "a table")
-            self.wait_shares(0.5, 0.5, state="untested")
+            self.wait_shares(0.5, 0.5, state="cut_off")
             checks = [check for b in self.status()["pools"][0]["backends"] for check in b["checks"]]
             self.assertEqual({check["reason"] for check in checks}, {"cannot probe: eth0 has no carrier"})
         finally:

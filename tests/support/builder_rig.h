@@ -79,7 +79,9 @@ class BuilderTest : public ::testing::Test {
                               },
                           .config_version = 1,
                           .now_ns = now_ns_,
-                          .changed_pools = changed_pools});
+                          .changed_pools = changed_pools,
+                          .is_cut_off = is_cut_off_,
+                          .is_returning = is_returning_});
   }
 
   std::filesystem::path dir_;
@@ -91,6 +93,7 @@ class BuilderTest : public ::testing::Test {
   Builder builder_;
   std::map<OperatorState::Key, BackendView> health_;
   uint64_t now_ns_ = 1;
+  bool is_cut_off_ = false, is_returning_ = false;
 };
 
 inline Config two_portals() {

@@ -99,6 +99,54 @@ TEST_F(BuilderTest, ResetsNoFlowsWhereItIsItselfThatHearsNothing) {
   EXPECT_EQ(flows_at(312), std::pair(reset, forward)) << "no doubt lasts for ever";
 }
 
+// Both fall silent, one after the other, before it is known that the balancer is cut off.
+TEST_F(BuilderTest, KeepsItsTableWhileItIsCutOff) {
+  constexpr uint64_t kSecond = 1'000'000'000;
+  Config config = two_portals();
+  config.pools[0].all_down = AllDown::reset;
+  config.pools[0].min_healthy_percent = 50;
+  config.pools[0].checks.push_back({.name = "tcp-80", .port = 80});
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  const BackendView up{.healthy = true, .known = true, .hearing = {1, 99 * kSecond, 0}};
+  const BackendView silent{.known = true, .unreachable = true, .hearing = {1, 99 * kSecond, 100 * kSecond}};
+  BackendView& first = health_[{"portals", "portal-1"}];
+  BackendView& second = health_[{"portals", "portal-2"}];
+  first = second = up;
+  now_ns_ = 100 * kSecond;
+  build(config);
+  first = silent;
+  now_ns_ = 102 * kSecond;
+  build(config);
+  const uint16_t id = ids_.pool("portals");
+  const auto expect_kept = [&](uint64_t second_of_time, const char* when) {
+    now_ns_ = second_of_time * kSecond;
+    const auto& content = build(config);
+    EXPECT_STREQ(to_string(builder_.decision(id)->state), "cut_off") << when;
+    EXPECT_NEAR(builder_.share(id, content.pools[0].backends[0].id), 0.5, 0.01) << when;
+    for (const auto& backend : content.pools[0].backends)
+      EXPECT_EQ(BackendDisposition{backend.disposition}, BackendDisposition::forward) << when;
+    EXPECT_EQ(builder_.next_change_ns(), std::nullopt) << when;
+  };
+  is_cut_off_ = true;
+  expect_kept(103, "one has not even failed");
+  second = silent;
+  expect_kept(104, "both have");
+  expect_kept(7204, "however long it takes");
+  is_cut_off_ = false, is_returning_ = true;
+  expect_kept(7205, "none has returned yet");
+  second = up;
+  now_ns_ = 7206 * kSecond;
+  EXPECT_EQ(slots(build(config), builder_.content().pools[0].backends[1].id), 4099u) << "one has";
+  is_returning_ = false;
+  second = silent;
+  now_ns_ = 7300 * kSecond;
+  build(config);
+  EXPECT_STREQ(to_string(builder_.decision(id)->state), "panic") << "connected: it is the backends";
+  config.pools[0].min_healthy_percent = 0;
+  build(config);
+  EXPECT_STREQ(to_string(builder_.decision(id)->state), "reset");
+}
+
 TEST_F(BuilderTest, KeepsARemovedBackendUntilItsFlowsAreGone) {
   Config config = two_portals();
   ASSERT_EQ(ids_.sync(config), std::nullopt);

@@ -26,7 +26,12 @@ class OwnSideTest : public ::testing::Test {
   const Clock::time_point start_ = Clock::now();
   Config config_;
   uint64_t version_ = 1;
-  size_t questions_ = 0, looks_ = 0;
+  size_t questions_ = 0, looks_ = 0, verified_ = 0;
+  const OwnSide::Gateway kRouter{2, *Address::parse("198.18.1.254")};
+  const OwnSide::Gateway kUplink{3, *Address::parse("198.18.2.254")};
+  std::map<Address, OwnSide::Gateway> behind_;
+  std::set<OwnSide::Gateway> port_gateways_;
+  std::map<OwnSide::Gateway, OwnSide::Presence> presence_;
   std::map<Address, int> devices_ = {{kNear, 2}, {kNear6, 2}, {kFar, 3}};
   std::map<int, std::string> names_ = {{2, "eth0"}, {3, "wan"}};
   std::map<int, Clock::time_point> up_ = {{2, start_}, {3, start_}};
@@ -38,7 +43,13 @@ class OwnSideTest : public ::testing::Test {
          return devices_.contains(to) ? std::optional(devices_.at(to)) : std::nullopt;
        },
        .is_up_since = [this](int device, auto since) { return up_.contains(device) && up_[device] <= since; },
-       .interface_of = [this](int device) { return names_[device]; }}};
+       .interface_of = [this](int device) { return names_[device]; },
+       .gateway_to = [this](const Address& to) -> std::optional<OwnSide::Gateway> {
+         return behind_.contains(to) ? std::optional(behind_.at(to)) : std::nullopt;
+       },
+       .gateways = [this] { return port_gateways_; },
+       .presence = [this](const OwnSide::Gateway& gateway) { return presence_[gateway]; },
+       .verify = [this](const OwnSide::Gateway&) { ++verified_; }}};
 };
 
 TEST_F(OwnSideTest, IsDeafWhereNoWayHadCarrierAllTheTime) {
@@ -143,6 +154,49 @@ TEST_F(OwnSideTest, AsksForWaysOnlyWhenTheyMayHaveChanged) {
   config_.dataplane.ports = {{.name = "eth7"}};
   own_side_.follow(config_);
   EXPECT_EQ(why(start_), "eth7 has no carrier");
+}
+
+TEST_F(OwnSideTest, TellsOneLostLinkFromAll) {
+  own_side_.note_forwarding(true, start_ - 1h);
+  EXPECT_EQ(own_side_.signs(start_).some_link, "");
+  up_.erase(3);
+  EXPECT_EQ(own_side_.signs(start_).some_link, "wan has no carrier");
+  EXPECT_EQ(own_side_.signs(start_).all_links, "");
+  up_.erase(2);
+  EXPECT_NE(own_side_.signs(start_).all_links, "");
+}
+
+TEST_F(OwnSideTest, AsksTheGatewaysAnewBeforeItBelievesThem) {
+  using enum OwnSigns::Gateways;
+  using enum OwnSide::Presence;
+  EXPECT_EQ(own_side_.signs(start_).gateways, none);
+  behind_ = {{kNear, kRouter}};
+  port_gateways_ = {kUplink};
+  presence_ = {{kRouter, there}, {kUplink, lost}};
+  ++version_;
+  EXPECT_EQ(own_side_.signs(start_).gateways, asked) << "it was there before";
+  EXPECT_EQ(verified_, 1u) << "the uplink's says nothing where backends are behind another";
+  EXPECT_EQ(own_side_.signs(start_ + 200ms).gateways, answer);
+  EXPECT_EQ(verified_, 1u);
+  presence_[kRouter] = unknown;
+  EXPECT_EQ(own_side_.signs(start_ + 1s).gateways, asked);
+  EXPECT_EQ(verified_, 2u);
+  presence_[kRouter] = lost;
+  EXPECT_EQ(own_side_.signs(start_ + 2s).gateways, silent);
+  EXPECT_EQ(own_side_.signs(start_ + 2s).gateway, "198.18.1.254");
+  presence_[kRouter] = there;
+  own_side_.forget_gateways();
+  EXPECT_EQ(own_side_.signs(start_ + 9s).gateways, asked) << "another silence, another question";
+}
+
+TEST_F(OwnSideTest, AGatewayThatLeadsToNoBackendSpeaksAgainstTheOwnSideOnly) {
+  using enum OwnSigns::Gateways;
+  port_gateways_ = {kUplink};
+  presence_ = {{kUplink, OwnSide::Presence::there}};
+  own_side_.signs(start_);
+  EXPECT_EQ(own_side_.signs(start_ + 1s).gateways, none);
+  presence_ = {{kUplink, OwnSide::Presence::lost}};
+  EXPECT_EQ(own_side_.signs(start_ + 2s).gateways, silent);
 }
 
 }  // namespace
