@@ -116,7 +116,7 @@ class Filled {
     fetch_index(burst);
     for (const auto& a : burst) insert(a, head_++);
   }
-  // Keys whose two buckets were both full: one in some ten million where the table is.
+  // Keys whose buckets were all full.
   uint64_t refused() const { return refused_; }
 
  private:

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The hash index of a flow table: buckets of one cache line, 15 places of 32 bits each, which hold a tag (the
-// hash's bits that the reference leaves free) and a reference to an entry. Every key has two candidate
-// buckets; the first is taken while it has room to spare. The 16th word counts the keys that had to go to
-// their second bucket: while it is 0, as nearly everywhere at the load of one half for which the index is
-// sized, the first bucket alone answers a look-up, in vain or not. Full keys are compared by the caller.
+// hash's bits that the reference leaves free) and a reference to an entry. Every key has three candidate
+// buckets; the first is taken while it has room to spare, the third where one key in some ten million finds
+// the others full. The 16th word counts the keys that had to go elsewhere: while it is 0, as nearly
+// everywhere at the load of one half for which the index is sized, the first bucket alone answers a look-up,
+// in vain or not. Full keys are compared by the caller.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +33,7 @@ class FlowIndex {
   FlowIndex(uint32_t keys, uint32_t highest_reference, const void* entries, uint32_t entry_size,
             bool huge_pages, int numa_node)
       : reference_bits_(static_cast<uint32_t>(std::bit_width(highest_reference))),
-        bucket_count_((keys + kKeysPerBucket - 1) / kKeysPerBucket + 1),
+        bucket_count_((keys + kKeysPerBucket - 1) / kKeysPerBucket + 2),
         region_(size_t{bucket_count_} * sizeof(Bucket), huge_pages, numa_node),
         buckets_(reinterpret_cast<Bucket*>(region_.data())),
         entries_(static_cast<const char*>(entries)),
@@ -40,7 +41,8 @@ class FlowIndex {
 
   struct alignas(64) Bucket {
     std::array<uint32_t, kPlaces> places;  // 0: empty
-    uint32_t moved;                        // keys of this bucket that are in their second one
+    uint16_t moved;                        // keys of this bucket that are in their second or third one
+    uint16_t beyond;                       // in their third one
   };
   static_assert(sizeof(Bucket) == 64);
 
@@ -85,25 +87,27 @@ class FlowIndex {
     const Bucket& first = buckets_[first_bucket(hash)];
     const uint32_t found = find_in(first, hash, matches);
     if (found != 0 || first.moved == 0) return found;
-    return find_in(buckets_[second_bucket(hash)], hash, matches);
+    const uint32_t found_there = find_in(buckets_[second_bucket(hash)], hash, matches);
+    if (found_there != 0 || first.beyond == 0) return found_there;
+    return find_in(buckets_[third_bucket(hash)], hash, matches);
   }
 
-  // False if both buckets are full, as one key in some ten million finds them at the intended load: once the
-  // first bucket is nearly full, the emptier of the two is taken (Azar et al., "Balanced allocations").
+  // False if all three buckets are full, which takes far more keys than the index is for. Once the first
+  // bucket is nearly full, the emptier of the first two is taken (Azar et al., "Balanced allocations").
   bool insert(uint64_t hash, uint32_t reference) {
     Bucket& first = buckets_[first_bucket(hash)];
     const uint32_t free = free_places(first);
     if (free & (free - 1)) {  // two at least
-      first.places[static_cast<uint32_t>(std::countr_zero(free))] = tag(hash) | reference;
+      take(first, free, hash, reference);
       return true;
     }
     Bucket& second = buckets_[second_bucket(hash)];
     const uint32_t free_there = free_places(second);
-    if ((free | free_there) == 0) return false;
+    if ((free | free_there) == 0) return insert_beyond(first, hash, reference);
     if (free_there == 0 || (free != 0 && std::popcount(free_there) <= 1)) {
-      first.places[static_cast<uint32_t>(std::countr_zero(free))] = tag(hash) | reference;
+      take(first, free, hash, reference);
     } else {
-      second.places[static_cast<uint32_t>(std::countr_zero(free_there))] = tag(hash) | reference;
+      take(second, free_there, hash, reference);
       ++first.moved;
     }
     return true;
@@ -111,12 +115,16 @@ class FlowIndex {
 
   // Where insert() would put a key that one look at its first bucket proves to be new, if there is room; else
   // null: it takes find() and insert(). Valid until the index changes.
-  uint32_t* place_of_new(uint64_t hash) {
-    Bucket& first = buckets_[first_bucket(hash)];
-    const Masks seen = tagged_and_free(first, ~reference_mask(), tag(hash));
-    const bool has_room = (seen.free & (seen.free - 1)) != 0;  // of the free places, two at least
-    if (first.moved != 0 || seen.tagged != 0 || !has_room) return nullptr;
-    return &first.places[static_cast<uint32_t>(std::countr_zero(seen.free))];
+  uint32_t* place_of_new(uint64_t hash) const { return place_of_new(*bucket_of(hash), tag(hash)); }
+  // The same of a bucket and tag that are known.
+  uint32_t* place_of_new(const Bucket& bucket, uint32_t tag) const {
+    const Masks seen = tagged_and_free(bucket, ~reference_mask(), tag);
+    return bucket.moved == 0 && seen.tagged == 0 ? place_in(bucket, seen.free) : nullptr;
+  }
+  // The first of a bucket's free places if there are two at least, else null.
+  uint32_t* place_in(const Bucket& bucket, uint32_t free) const {
+    if ((free & (free - 1)) == 0) return nullptr;
+    return &buckets_[&bucket - buckets_].places[static_cast<uint32_t>(std::countr_zero(free))];
   }
   // Inserts a key there.
   void put(uint32_t* place, uint64_t hash, uint32_t reference) { *place = tag(hash) | reference; }
@@ -136,14 +144,22 @@ class FlowIndex {
   }
   uint32_t reference_mask() const { return (1u << reference_bits_) - 1; }
 
+  // How many keys have been erased, modulo 2^32.
+  uint32_t erasures() const { return erasures_; }
   // Removes what insert() put in; nothing if it is not there.
   void erase(uint64_t hash, uint32_t reference) {
+    ++erasures_;
     Bucket& first = buckets_[first_bucket(hash)];
     if (erase_from(first, tag(hash) | reference) || first.moved == 0) return;
-    if (erase_from(buckets_[second_bucket(hash)], tag(hash) | reference)) --first.moved;
+    if (erase_from(buckets_[second_bucket(hash)], tag(hash) | reference)) {
+      --first.moved;
+    } else if (first.beyond != 0 && erase_from(buckets_[third_bucket(hash)], tag(hash) | reference)) {
+      --first.moved;
+      --first.beyond;
+    }
   }
 
-  // Calls f(reference) for all references in the hash's two buckets.
+  // Calls f(reference) for all references in the hash's first two buckets.
   template <typename Function>
   void for_each_neighbour(uint64_t hash, const Function& f) const {
     for (const uint32_t b : {first_bucket(hash), second_bucket(hash)}) {
@@ -172,6 +188,18 @@ class FlowIndex {
     bucket.places[static_cast<uint32_t>(std::countr_zero(mask))] = 0;
     return true;
   }
+  void take(Bucket& bucket, uint32_t free, uint64_t hash, uint32_t reference) {
+    bucket.places[static_cast<uint32_t>(std::countr_zero(free))] = tag(hash) | reference;
+  }
+  [[gnu::noinline]] bool insert_beyond(Bucket& first, uint64_t hash, uint32_t reference) {
+    Bucket& third = buckets_[third_bucket(hash)];
+    const uint32_t free = free_places(third);
+    if (free == 0) return false;
+    take(third, free, hash, reference);
+    ++first.moved;
+    ++first.beyond;
+    return true;
+  }
   static uint32_t free_places(const Bucket& bucket) { return places_equal(bucket, 0xffffffff, 0); }
 
   uint32_t scale(uint32_t bits) const {
@@ -180,9 +208,16 @@ class FlowIndex {
   uint32_t first_bucket(uint64_t hash) const { return scale(static_cast<uint32_t>(hash)); }
   uint32_t second_bucket(uint64_t hash) const {
     const uint32_t second = scale(static_cast<uint32_t>((hash * kHashMixB) >> 32));
-    if (second != first_bucket(hash)) return second;
-    return second + 1 < bucket_count_ ? second + 1 : 0;
+    return second != first_bucket(hash) ? second : after(second);
   }
+  // The first that is neither, from where other bits of the hash point.
+  uint32_t third_bucket(uint64_t hash) const {
+    const uint32_t first = first_bucket(hash), second = second_bucket(hash);
+    uint32_t third = scale(static_cast<uint32_t>((hash * kHashMixA) >> 32));
+    while (third == first || third == second) third = after(third);
+    return third;
+  }
+  uint32_t after(uint32_t bucket) const { return bucket + 1 < bucket_count_ ? bucket + 1 : 0; }
 
   // Bit i: place i has the hash's tag.
   uint32_t places_with_tag(const Bucket& bucket, uint64_t hash) const {
@@ -233,6 +268,7 @@ class FlowIndex {
   Bucket* buckets_;
   const char* entries_;
   uint32_t entry_size_;
+  uint32_t erasures_ = 0;
 };
 
 }  // namespace portico

@@ -29,8 +29,8 @@ bool evict_any(WorkerCore& core, Flows& flows, uint32_t& victim, uint32_t steps)
   return false;
 }
 
-// Frees a place in one of the hash's two buckets: the flow that has been silent longest. Not `self`, which is
-// being inserted.
+// Frees a place in one of the hash's first two buckets: the flow that has been silent longest. Not `self`,
+// which is being inserted.
 template <typename Flows>
 bool evict_neighbour(WorkerCore& core, Flows& flows, uint64_t hash, uint32_t self) {
   uint32_t oldest = 0, silence = 0;

@@ -373,6 +373,33 @@ TEST(NewKeys, OfOneFlowDoNotTakeEachOthersPlace) {
   }
 }
 
+// Keys of one hash fill their three buckets and no others.
+TEST(FlowIndex, KeysGoOnToTheirThirdBucket) {
+  constexpr uint32_t kMost = 3 * FlowIndex::kPlaces, kEntrySize = 64;
+  const std::vector<char> entries((kMost + 2) * kEntrySize);  // prefetched
+  FlowIndex index(1000, kMost + 1, entries.data(), kEntrySize, false, -1);
+  std::mt19937_64 random(11);
+  for (uint32_t round = 0; round < 100; ++round) {
+    const uint64_t hash = random(), other = random();
+    const auto find = [&](uint32_t wanted) {
+      return index.find(hash, [&](uint32_t reference) { return reference == wanted; });
+    };
+    for (uint32_t i = 1; i <= kMost; ++i) ASSERT_TRUE(index.insert(hash, i)) << i;
+    EXPECT_FALSE(index.insert(hash, kMost + 1));
+    for (uint32_t i = 1; i <= kMost; ++i) ASSERT_EQ(find(i), i);
+    EXPECT_TRUE(index.insert(other, kMost + 1));
+    // Those of the third bucket last, then first.
+    for (uint32_t i = 1; i <= kMost; ++i) {
+      const uint32_t gone = round % 2 == 0 ? i : kMost + 1 - i;
+      index.erase(hash, gone);
+      ASSERT_EQ(find(gone), 0u);
+      ASSERT_EQ(index.find(hash, [](uint32_t) { return true; }) != 0, i < kMost);
+    }
+    index.erase(other, kMost + 1);
+    EXPECT_NE(index.place_of_new(hash), nullptr);  // no key counts as moved any more
+  }
+}
+
 // An empty place is no candidate for a key whose hash has no bits for a tag.
 TEST(FlowIndex, AnEmptyPlaceIsNoCandidate) {
   constexpr uint32_t kMostEntries = 255, kEntrySize = 64;
