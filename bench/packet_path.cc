@@ -46,8 +46,13 @@ std::vector<Row> all_rows() {
     rows.push_back({"dsr-ipip", Mode::dsr_ipip, What::established, Family::v4, flows});
     rows.push_back({"proxy-in", Mode::nat, What::established, Family::v4, flows, false, true});
     rows.push_back({"proxy-out", Mode::nat, What::reply, Family::v4, flows, false, true});
-    rows.push_back({"stages-dsr-l2", Mode::dsr_l2, What::stages, Family::v4, flows});
-    rows.push_back({"stages-nat-in", Mode::nat, What::stages, Family::v4, flows});
+    const auto add_stages = [&](const char* kind, Mode mode, What what) {
+      rows.push_back({kind, mode, what, Family::v4, flows, false, false, true});
+    };
+    add_stages("stages-dsr-l2", Mode::dsr_l2, What::established);
+    add_stages("stages-nat-in", Mode::nat, What::established);
+    add_stages("stages-dsr-l2-new", Mode::dsr_l2, What::opening);
+    add_stages("stages-nat-new", Mode::nat, What::opening);
     rows.push_back({"two-workers-dsr-l2", Mode::dsr_l2, What::pair, Family::v4, flows});
     rows.push_back({"two-workers-nat-in", Mode::nat, What::pair, Family::v4, flows});
     rows.push_back({"memory", Mode::dsr_l2, What::memory, Family::v4, flows});

@@ -28,7 +28,6 @@ enum class What : uint8_t {
   established,
   reply,
   opening,
-  stages,  // of established
   flood,   // established, while SYNs that nobody follows up fill the flow table
   full,    // SYNs that find the table full of established flows
   device,  // nothing but the device
@@ -44,6 +43,7 @@ struct Row {
   uint32_t flows;
   bool is_cold = false;
   bool has_header = false;  // of the PROXY protocol
+  bool by_stage = false;
 
   std::string name() const;
   // What one run measures.
@@ -106,6 +106,7 @@ class Run {
   uint64_t now_ = 1'000'000'000'000;
   uint64_t forwarded_ = 0;
   uint32_t next_new_ = 0, next_limit_ = 0;
+  bool is_timed_ = false;        // the burst under way
   double whole_ = 0, bare_ = 0;  // of the last measure_bursts()
 };
 
