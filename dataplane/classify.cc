@@ -301,6 +301,12 @@ void find_plain(WorkerCore& core, uint64_t packets, const FlowIndex* index, cons
                  : find_portably<false>(core.columns, packets, *index, far);
 }
 
+void find_all_plain(WorkerCore& core, const void** far) {
+  const PlainView<V4> view(core);
+  find_plain(core, core.columns.in_dsr(), view.dsr(), far);
+  find_plain(core, core.columns.in_nat(), view.nat(), far);
+}
+
 void find_other(Packet& packet, const void** far) {
   if (!has_index(packet)) return;
   packet.candidate = packet.index->candidate(packet.hash);
@@ -312,13 +318,20 @@ void find_other(Packet& packet, const void** far) {
 
 }  // namespace
 
+void look_ahead(WorkerCore& core, rte_mbuf** mbufs, uint32_t n) {
+  core.mbufs = mbufs;
+  open_frames(core.look, mbufs, n);
+  look_portably(core.look, n);
+  if ((core.config.kernel_ports | core.config.promiscuous_ports) != 0)
+    leave_strangers(core, core.look, mbufs, n);
+  classify_plain(core, n, false);
+  find_all_plain(core, nullptr);
+}
+
 void find_candidates(WorkerCore& core, uint32_t n, bool are_far) {
-  const PlainView<V4> view(core);
   const void** const far = are_far ? core.entries.data() : nullptr;
-  const PlainColumns& columns = core.columns;
-  find_plain(core, columns.in_dsr(), view.dsr(), far);
-  find_plain(core, columns.in_nat(), view.nat(), far);
-  for_each_bit(first_bits(n) & ~columns.known(),
+  find_all_plain(core, far);
+  for_each_bit(first_bits(n) & ~core.columns.known(),
                [&](uint32_t i) { find_other(core.packets[i], are_far ? far + i : nullptr); });
 }
 

@@ -61,20 +61,6 @@ struct FlowSet {
   uint32_t dsr_victim = 0, nat_victim = 0;  // where the search for an entry to evict goes on
 };
 
-// What is worked out ahead for a plain IPv4 SYN of a flow that seems to be new. Addresses and ports in
-// network byte order.
-struct Opening {
-  uint32_t slot;        // of the pool's look-up table; kNoSlot: not known, and neither is the rest
-  uint64_t reply_hash;  // nat only, like what follows but `backend`
-  uint32_t nat;
-  uint16_t nat_port, backend_port;
-  uint32_t before, after;  // where the address's cursor will stand when this one's turn comes, and then
-  uint16_t nat_index;
-  uint16_t backend;  // kNone: not known
-
-  static constexpr uint32_t kNoSlot = ~0u;
-};
-
 class HeaderTimers;
 class SourceLimits;
 
@@ -131,7 +117,7 @@ struct WorkerCore {
   FirstLook look;
   PlainColumns columns;
   std::array<Packet, kBurstSize> packets;  // of the plain: SYNs, and those without a short way
-  std::array<Opening, kBurstSize> openings;
+  OpeningColumns openings;
   // The packets' likely entries, for prefetching: out of date where there is none. Beyond a burst: null.
   std::array<const void*, kBurstSize + kEntriesAhead> entries{};
   std::array<rte_mbuf*, 2 * kBurstSize> to_free;

@@ -91,10 +91,12 @@ class FlowTable {
   // A key that is about to be inserted: says whether no entry has it for which matches(entry) holds.
   class NewKey {
    public:
+    // `place`: FlowIndex::place_of_new() if that is known and holds, else null.
     template <typename Matches>
-    [[gnu::always_inline]] NewKey(FlowTable& table, uint64_t hash, const Matches& matches)
+    [[gnu::always_inline]] NewKey(FlowTable& table, uint64_t hash, const Matches& matches,
+                                  uint32_t* place = nullptr)
         : hash_(hash),
-          place_(table.index_.place_of_new(hash)),
+          place_(place != nullptr ? place : table.index_.place_of_new(hash)),
           is_new_(place_ != nullptr || table.find(hash, 0, matches) == 0) {}
     bool is_new() const { return is_new_; }
     // As insert_key(). Since the key was made, the table may have lost some, and got one other, `before`; one

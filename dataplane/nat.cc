@@ -68,7 +68,7 @@ bool take_source(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint3
     return false;
   }
   // An old one that is over gives its port if that is the last, and is gone then.
-  if (take_nat_port(core, flows, entry)) return true;
+  if (take_nat_port(core, flows, entry, p)) return true;
   reset_client(core, p, DropReason::nat_ports_exhausted);
   return false;
 }
@@ -85,7 +85,10 @@ void open(WorkerCore& core, NatFlows<F>& flows, Packet& p, uint32_t old = 0) {
   const uint16_t backend = admit<F>(core, p);
   if (backend == kNone) return;
   NatEntry<F> entry{};
-  fill_nat_entry(core, entry, p.l3, p.l4, p.service, backend);
+  const TableService& service = core.table->service(p.service);
+  fill_nat_entry<F>(entry, p.l3, p.l4, p.service, backend, address_of<F>(core.table->backend(backend)),
+                    service.backend_port != 0 ? htons(service.backend_port) : tcp_destination_port(p.l4));
+  if (service.proxy_protocol != ProxyProtocol::none) entry.header.set_state(HeaderMark::unsent);
   entry.vitals = Vitals(FlowState::syn, true, core.now);
   if (!take_source(core, flows, entry, old, p)) return;
   const NatDeltas deltas = deltas_of(entry);

@@ -14,7 +14,7 @@ struct NatDeltas {
 };
 
 template <typename F>
-NatDeltas deltas_of(const NatEntry<F>& e) {
+[[gnu::always_inline]] inline NatDeltas deltas_of(const NatEntry<F>& e) {
   const auto before = static_cast<uint32_t>(sum_of(e.client) + sum_of(e.vip));
   const auto after = static_cast<uint32_t>(sum_of(e.nat) + sum_of(e.backend_address));
   return {short_checksum_delta(before, after),

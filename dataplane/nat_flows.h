@@ -81,6 +81,12 @@ inline uint32_t port_owner(const TableNat& nat, uint16_t port, uint32_t worker_c
   return worker_count == 1 ? 0 : (port - nat.first_port) % worker_count;
 }
 
+// Which of `count` NAT addresses a client's port (network byte order) tries first. They spread evenly,
+// whether ports are random or follow each other (Knuth's multiplicative hash).
+inline uint32_t nat_turn(uint16_t client_port, uint32_t count) {
+  return static_cast<uint32_t>((uint64_t{client_port * 0x9e3779b1u} * count) >> 32);
+}
+
 template <typename F>
 class NatFlows : public FlowTable<NatEntry<F>> {
  public:

@@ -96,16 +96,39 @@ void limit_half_open(WorkerCore& core, NatFlows<F>& flows, uint16_t backend) {
 
 }  // namespace
 
+namespace {
+
+// The port that was chosen ahead for the packet, if nobody has it.
 template <typename F>
-bool take_nat_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry) {
+bool take_planned_port(WorkerCore&, NatFlows<F>&, NatEntry<F>&, const Packet&) {
+  return false;
+}
+template <>
+bool take_planned_port<V4>(WorkerCore& core, NatFlows<V4>& flows, NatEntry<V4>& entry, const Packet& packet) {
+  OpeningColumns& o = core.openings;
+  const auto i = static_cast<uint32_t>(&packet - core.packets.data());
+  if (!((o.has_port >> i) & 1)) return false;
+  if (o.reply_sources[i] != entry.backend_address || (o.reply_ports[i] & 0xffff) != entry.backend_port)
+    return false;
+  entry.nat = o.reply_destinations[i];
+  entry.nat_port = static_cast<uint16_t>(o.reply_ports[i] >> 16);
+  return find_user(core, flows, entry) == 0;
+}
+
+}  // namespace
+
+template <typename F>
+bool take_nat_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, const Packet& packet) {
   const auto addresses = core.table->nat_of(F::kFamily);
   if (flows.ports_generation() != core.table->generation()) arrange_ports(core, flows);
   limit_half_open(core, flows, entry.backend);
+  if (take_planned_port(core, flows, entry, packet)) return true;
   uint32_t closed = 0;
   const uint32_t most = kMaxTries / std::max<uint32_t>(1, static_cast<uint32_t>(addresses.size()));
   // Clients spread over the addresses by their port; the other addresses follow when that one has none.
+  const uint32_t first = nat_turn(entry.client_port, static_cast<uint32_t>(addresses.size()));
   for (size_t i = 0; i < addresses.size(); ++i) {
-    const uint16_t nat = addresses[(ntohs(entry.client_port) + i) % addresses.size()];
+    const uint16_t nat = addresses[(first + i) % addresses.size()];
     if (try_address(core, flows, entry, nat, most, closed)) return true;
   }
   if (closed == 0) closed = oldest_half_open_of(core, flows, entry);
@@ -117,7 +140,7 @@ bool take_nat_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry) {
   return true;
 }
 
-template bool take_nat_port<V4>(WorkerCore&, NatFlows<V4>&, NatEntry<V4>&);
-template bool take_nat_port<V6>(WorkerCore&, NatFlows<V6>&, NatEntry<V6>&);
+template bool take_nat_port<V4>(WorkerCore&, NatFlows<V4>&, NatEntry<V4>&, const Packet&);
+template bool take_nat_port<V6>(WorkerCore&, NatFlows<V6>&, NatEntry<V6>&, const Packet&);
 
 }  // namespace portico

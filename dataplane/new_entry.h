@@ -25,21 +25,19 @@ DsrEntry<F> make_dsr_entry(const WorkerCore& core, const uint8_t* l3, const uint
 }
 
 // Fills in an empty entry of a flow that begins with this SYN, but for its vitals, NAT address and port and
-// what follows from those.
+// what follows from those. Ports in network byte order.
 template <typename F>
-void fill_nat_entry(const WorkerCore& core, NatEntry<F>& e, const uint8_t* l3, const uint8_t* l4,
-                    uint16_t service, uint16_t backend) {
-  const TableService& of = core.table->service(service);
+void fill_nat_entry(NatEntry<F>& e, const uint8_t* l3, const uint8_t* l4, uint16_t service, uint16_t backend,
+                    const typename F::Ip& backend_address, uint16_t backend_port) {
   e.client = source_of<F>(l3);
   e.vip = destination_of<F>(l3);
   e.client_port = tcp_source_port(l4);
   e.vip_port = tcp_destination_port(l4);
-  e.backend_address = address_of<F>(core.table->backend(backend));
-  e.backend_port = of.backend_port != 0 ? htons(of.backend_port) : e.vip_port;
+  e.backend_address = backend_address;
+  e.backend_port = backend_port;
   e.service = service;
   e.backend = backend;
   e.client_isn = tcp_sequence(l4);
-  if (of.proxy_protocol != ProxyProtocol::none) e.header.set_state(HeaderMark::unsent);
 }
 
 // A flow more, for the gauges.

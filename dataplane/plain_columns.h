@@ -35,6 +35,27 @@ struct PlainColumns {
   }
 };
 
+// What is worked out ahead for the plain IPv4 SYNs of a burst whose flows seem to be new. A place is where
+// FlowIndex::place_of_new() says, or null: then it takes a look at the index. It holds until the index loses
+// a key, or the place is taken: keys take a bucket's first free place.
+struct OpeningColumns {
+  static constexpr uint32_t kNoSlot = ~0u;
+
+  std::array<uint32_t, kBurstSize> slots;     // of the pool's look-up table; kNoSlot: not known
+  std::array<uint16_t, kBurstSize> backends;  // kNone: not known
+  std::array<uint32_t*, kBurstSize> places;
+  uint32_t dsr_erasures, nat_erasures;  // FlowIndex::erasures() as of the places
+  // In nat also of the replies, as their headers will have it: addresses, and source port in the low half.
+  alignas(64) std::array<uint32_t, kBurstSize> reply_sources, reply_destinations, reply_ports;
+  alignas(64) std::array<uint64_t, kBurstSize> reply_hashes;
+  alignas(64) std::array<const FlowIndex::Bucket*, kBurstSize> reply_buckets;
+  alignas(64) std::array<uint32_t, kBurstSize> reply_tags;
+  std::array<uint32_t*, kBurstSize> reply_places;
+  std::array<uint16_t, kBurstSize> nat;  // the address's index
+  uint64_t
+      has_port;  // bit i: a port has been chosen for packet i's reply; no other packet of the burst has it
+};
+
 // Calls f(i) for each bit i that is set.
 template <typename Function>
 [[gnu::always_inline]] inline void for_each_bit(uint64_t bits, const Function& f) {

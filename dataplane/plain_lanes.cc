@@ -121,20 +121,25 @@ PORTICO_AVX512 inline __m512i either(__mmask8 are_nat, uint64_t of_dsr, uint64_t
   return _mm512_mask_blend_epi64(are_nat, same64(of_dsr), same64(of_nat));
 }
 
+// Where the buckets and tags of eight packets go.
+struct Places {
+  const FlowIndex::Bucket** buckets;
+  uint32_t* tags;
+};
+
 // The buckets and tags of eight hashes: of index `nat` where the bit is set, else of `dsr`.
-PORTICO_AVX512 inline void place(PlainColumns& columns, const FlowIndex::Shape& dsr,
-                                 const FlowIndex::Shape& nat, __mmask8 are_nat, __m512i hash,
-                                 uint32_t begin) {
+PORTICO_AVX512 inline void place(const Places& to, const FlowIndex::Shape& dsr, const FlowIndex::Shape& nat,
+                                 __mmask8 are_nat, __m512i hash) {
   const __m512i count = either(are_nat, dsr.bucket_count, nat.bucket_count);
   const __m512i bits = either(are_nat, dsr.reference_bits, nat.reference_bits);
   const __m512i base =
       either(are_nat, reinterpret_cast<uint64_t>(dsr.buckets), reinterpret_cast<uint64_t>(nat.buckets));
   static_assert(sizeof(FlowIndex::Bucket) == 64);
   const __m512i bucket = _mm512_slli_epi64(_mm512_srli_epi64(_mm512_mul_epu32(hash, count), 32), 6);
-  _mm512_store_si512(&columns.buckets[begin], _mm512_add_epi64(base, bucket));
+  _mm512_store_si512(to.buckets, _mm512_add_epi64(base, bucket));
   const __m256i least = _mm512_cvtepi64_epi32(_mm512_sllv_epi64(same64(1), bits));
   const __m256i tags = _mm512_cvtepi64_epi32(_mm512_sllv_epi64(_mm512_srli_epi64(hash, 32), bits));
-  _mm256_store_si256(reinterpret_cast<__m256i*>(&columns.tags[begin]), _mm256_max_epu32(tags, least));
+  _mm256_store_si256(reinterpret_cast<__m256i*>(to.tags), _mm256_max_epu32(tags, least));
 }
 
 }  // namespace
@@ -161,9 +166,11 @@ PORTICO_AVX512 void classify_lanes(const FirstLook& look, PlainColumns& columns,
   if (dsr == nullptr) return;
   const FlowIndex::Shape of_dsr = dsr->shape(), of_nat = view.nat() != nullptr ? view.nat()->shape() : of_dsr;
   const auto are_nat = static_cast<uint32_t>(columns.in_nat() >> begin);
-  for (uint32_t half = 0; half < 2; ++half)
-    place(columns, of_dsr, of_nat, static_cast<__mmask8>(are_nat >> half * kHalf), hash[half],
-          begin + half * kHalf);
+  for (uint32_t half = 0; half < 2; ++half) {
+    const uint32_t first = begin + half * kHalf;
+    place({&columns.buckets[first], &columns.tags[first]}, of_dsr, of_nat,
+          static_cast<__mmask8>(are_nat >> half * kHalf), hash[half]);
+  }
   for (uint32_t i = begin; i < begin + kLanes; ++i)
     are_far ? FlowIndex::prefetch(columns.buckets[i]) : FlowIndex::prefetch_near(columns.buckets[i]);
 }
@@ -205,10 +212,53 @@ PORTICO_AVX512 void find_candidates_by_avx512(PlainColumns& columns, uint64_t pa
                  : find_all<false>(columns, packets, index, far);
 }
 
+PORTICO_AVX512 void hash_replies_by_avx512(OpeningColumns& openings, uint64_t packets,
+                                           const IndexHasherV4& hasher, const FlowIndex& index,
+                                           bool are_far) {
+  const FlowIndex::Shape shape = index.shape();
+  for (uint32_t first = 0; first < kBurstSize; first += kHalf) {
+    if ((packets >> first & 0xff) == 0) continue;
+    const __m512i hash =
+        hashes_of(hasher, lanes_of(openings.reply_sources, first),
+                  lanes_of(openings.reply_destinations, first), lanes_of(openings.reply_ports, first));
+    _mm512_store_si512(&openings.reply_hashes[first], hash);
+    place({&openings.reply_buckets[first], &openings.reply_tags[first]}, shape, shape, 0, hash);
+  }
+  for_each_bit(packets, [&](uint32_t i) {
+    const FlowIndex::Bucket* const bucket = openings.reply_buckets[i];
+    are_far ? FlowIndex::prefetch(bucket) : FlowIndex::prefetch_near(bucket);
+  });
+}
+
+PORTICO_AVX512 uint64_t find_places_by_avx512(const std::array<const FlowIndex::Bucket*, kBurstSize>& buckets,
+                                              const std::array<uint32_t, kBurstSize>& tags, uint64_t packets,
+                                              const FlowIndex& index,
+                                              std::array<uint32_t*, kBurstSize>& places) {
+  const __m512i tag_bits = _mm512_set1_epi32(static_cast<int>(~index.reference_mask()));
+  uint64_t seen = 0;
+  for (; packets != 0; packets &= packets - 1) {
+    const auto i = static_cast<uint32_t>(_tzcnt_u64(packets));
+    const FlowIndex::Bucket& bucket = *buckets[i];
+    const __m512i found = _mm512_load_si512(&bucket);
+    const __m512i difference = _mm512_xor_si512(found, _mm512_set1_epi32(static_cast<int>(tags[i])));
+    const __mmask16 tagged = _mm512_mask_testn_epi32_mask(FlowIndex::kAllPlaces, difference, tag_bits);
+    const __mmask16 free = _mm512_mask_testn_epi32_mask(FlowIndex::kAllPlaces, found, found);
+    places[i] = tagged == 0 && bucket.moved == 0 ? index.place_in(bucket, free) : nullptr;
+    if (tagged != 0) seen |= packets & -packets;
+  }
+  return seen;
+}
+
 #else
 
 void classify_lanes(const FirstLook&, PlainColumns&, const PlainView<V4>&, uint32_t, bool) {}
 void find_candidates_by_avx512(PlainColumns&, uint64_t, const FlowIndex&, const void**) {}
+void hash_replies_by_avx512(OpeningColumns&, uint64_t, const IndexHasherV4&, const FlowIndex&, bool) {}
+uint64_t find_places_by_avx512(const std::array<const FlowIndex::Bucket*, kBurstSize>&,
+                               const std::array<uint32_t, kBurstSize>&, uint64_t, const FlowIndex&,
+                               std::array<uint32_t*, kBurstSize>&) {
+  return 0;
+}
 
 #endif
 

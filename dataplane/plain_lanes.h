@@ -19,4 +19,14 @@ void classify_lanes(const FirstLook& look, PlainColumns& columns, const PlainVie
 void find_candidates_by_avx512(PlainColumns& columns, uint64_t packets, const FlowIndex& index,
                                const void** far);
 
+// Hashes, buckets and tags of the replies to the openings whose bits are set, which `index` is to have, and
+// fetches the buckets.
+void hash_replies_by_avx512(OpeningColumns& openings, uint64_t packets, const IndexHasherV4& hasher,
+                            const FlowIndex& index, bool are_far);
+
+// FlowIndex::place_of_new() for those whose bits are set. Returns those whose tags have been seen.
+uint64_t find_places_by_avx512(const std::array<const FlowIndex::Bucket*, kBurstSize>& buckets,
+                               const std::array<uint32_t, kBurstSize>& tags, uint64_t packets,
+                               const FlowIndex& index, std::array<uint32_t*, kBurstSize>& places);
+
 }  // namespace portico

@@ -20,15 +20,19 @@ class PlainOpening {
         table_(*core.table),
         ways_(table_.plain_ways(F::Ip{})),
         dsr_(core.set<F>().dsr.load(std::memory_order_relaxed)),
-        nat_(core.set<F>().nat.load(std::memory_order_relaxed)) {}
+        nat_(core.set<F>().nat.load(std::memory_order_relaxed)),
+        o_(core.openings),
+        hasher_(core.flow_key) {
+    const auto addresses = table_.nat_of(F::kFamily);
+    if (nat_ == nullptr || nat_->ports_generation() != table_.generation()) return;
+    nat_list_ = addresses.data();
+    nat_count_ = static_cast<uint32_t>(addresses.size());
+  }
 
-  // How many openings of a burst have been planned for ports of each NAT address.
-  using Planned = std::array<uint8_t, kMaxNatAddresses>;
-
-  // For a packet of shape `opening`, whether its flow is known or not: its slot, which is fetched. Finds none
+  // For packet i of shape `opening`, whether its flow is known or not: its slot, which is fetched. Finds none
   // where the general stages are to look.
-  void choose(const PlainPacket& p, Opening& o) {
-    o.slot = Opening::kNoSlot;
+  [[gnu::always_inline]] void choose(uint32_t i, const PlainPacket& p) {
+    o_.slots[i] = o_.kNoSlot;
     // Where flows are other workers' still, the general stages know.
     if (core_.moved != nullptr) return;
     const uint8_t* const l3 = p.l3;
@@ -39,73 +43,81 @@ class PlainOpening {
     const auto client = source_of<F>(l3);
     if (pool.disposition != PoolDisposition::serve || pool.lookup == nullptr) return;
     if (table_.find_local(client) != nullptr || !table_.allows(service.access_list, client)) return;
-    o.slot = choose_slot<F>(table_, service, client, tcp_source_port(l4), destination_of<F>(l3),
-                            tcp_destination_port(l4));
-    __builtin_prefetch(&pool.lookup[o.slot]);
+    o_.slots[i] = choose_slot<F>(table_, service, client, tcp_source_port(l4), destination_of<F>(l3),
+                                 tcp_destination_port(l4));
+    __builtin_prefetch(&pool.lookup[o_.slots[i]]);
   }
 
-  // For the same, once choose() has been called for all and candidates have been looked for. Leaves the
-  // backend kNone where the general stages are to look.
-  void plan(const PlainPacket& p, bool is_nat, Opening& o, Planned& planned) {
-    o.backend = kNone;
-    if (p.candidate != 0 || o.slot == Opening::kNoSlot) return;
+  // For the same, once choose() has been called for all and candidates have been looked for: the backend and,
+  // in nat, address and port of the replies. False, and no backend, where the general stages are to look.
+  [[gnu::always_inline]] bool plan(uint32_t i, const PlainPacket& p, bool is_nat) {
+    o_.backends[i] = kNone;
+    if (p.candidate != 0 || o_.slots[i] == o_.kNoSlot) return false;
     const uint8_t* const l4 = p.l3 + F::kHeaderSize;
     const TableService& service = table_.service(p.service);
-    const uint16_t backend = table_.pool(service.pool).lookup[o.slot];
-    if (p.length > ways_[backend].mtu) return;
-    if (is_nat && !plan_port(service, backend, tcp_source_port(l4), tcp_destination_port(l4), o, planned))
-      return;
-    o.backend = backend;
+    const uint16_t backend = table_.pool(service.pool).lookup[o_.slots[i]];
+    if (p.length > ways_[backend].mtu) return false;
+    if (is_nat && !plan_reply(i, service, backend, tcp_source_port(l4), tcp_destination_port(l4)))
+      return false;
+    o_.backends[i] = backend;
+    return true;
   }
 
-  // Opens the flow, whose hash is known, and forwards its SYN, uncounted in `forwarded`.
-  bool open(const PlainPacket& p, bool is_nat, uint64_t hash, Opening& o) {
-    if (o.backend == kNone) return false;
-    return is_nat ? open_nat(p, hash, o) : open_dsr(p, hash, o.backend);
+  // For a planned one in nat whose port the index seems to have: plans another. False, and no backend, if
+  // there is none.
+  bool plan_anew(uint32_t i) {
+    o_.reply_places[i] = nullptr;
+    if (!take_turn(i, static_cast<uint16_t>(o_.reply_ports[i]))) {
+      o_.backends[i] = kNone;
+      return false;
+    }
+    o_.reply_hashes[i] = hasher_(o_.reply_sources[i], o_.reply_destinations[i], o_.reply_ports[i]);
+    nat_->index().prefetch(o_.reply_hashes[i]);
+    return true;
+  }
+
+  // Opens the flow and forwards its SYN, uncounted in `forwarded`.
+  bool open(uint32_t i, const PlainPacket& p, bool is_nat) {
+    if (o_.backends[i] == kNone) return false;
+    return is_nat ? open_nat(i, p) : open_dsr(i, p);
   }
 
  private:
-  // Works out the port whose turn it will be when those planned before are open. It is taken by open_nat().
-  bool plan_port(const TableService& service, uint16_t backend, uint16_t client_port, uint16_t vip_port,
-                 Opening& o, Planned& planned) {
-    const auto addresses = table_.nat_of(F::kFamily);
-    if (addresses.empty() || nat_->ports_generation() != table_.generation()) return false;
-    const auto count = static_cast<uint32_t>(addresses.size());
-    o.nat_index = addresses[count == 1 ? 0 : ntohs(client_port) % count];
-    o.backend_port = service.backend_port != 0 ? htons(service.backend_port) : vip_port;
-    if (!aim(o, backend, planned[o.nat_index])) return false;
-    ++planned[o.nat_index];
-    nat_->index().prefetch(o.reply_hash);
-    return true;
+  [[gnu::always_inline]] bool plan_reply(uint32_t i, const TableService& service, uint16_t backend,
+                                         uint16_t client_port, uint16_t vip_port) {
+    if (nat_count_ == 0) return false;
+    o_.nat[i] = nat_list_[nat_turn(client_port, nat_count_)];
+    o_.reply_sources[i] = ways_[backend].address;
+    o_.reply_destinations[i] = F::from(table_.nat()[o_.nat[i]].address);
+    return take_turn(i, service.backend_port != 0 ? htons(service.backend_port) : vip_port);
   }
 
-  // Aims the opening at the port of its address that comes after `ahead` others.
-  [[gnu::always_inline]] bool aim(Opening& o, uint16_t backend, uint32_t ahead) {
-    const PortShare& share = nat_->share(o.nat_index);
-    const uint32_t count = share.count();
-    if (count == 0) return false;
-    const uint32_t cursor = nat_->cursor(o.nat_index);
-    const auto turn = [&](uint32_t i) { return i < count ? i : i % count; };
-    o.before = ahead == 0 ? cursor : turn(cursor + ahead);
-    o.after = turn(o.before + 1);
-    o.nat = F::from(table_.nat()[o.nat_index].address);
-    const auto& backend_address = ways_[backend].address;
-    const uint16_t port =
-        share.port(o.after, reply_rest<F>(core_, share, backend_address, o.backend_port, o.nat));
-    if (port == 0) return false;
-    o.nat_port = htons(port);
-    o.reply_hash = F::hash(core_.flow_key, backend_address, o.backend_port, o.nat, o.nat_port);
-    return true;
+  // Takes the next turn of the address's ports. One that is not used is lost, the port comes again.
+  [[gnu::always_inline]] bool take_turn(uint32_t i, uint16_t backend_port) {
+    const PortShare& share = nat_->share(o_.nat[i]);
+    if (share.count() == 0) return false;
+    uint32_t& cursor = nat_->cursor(o_.nat[i]);
+    if (++cursor >= share.count()) cursor %= share.count();
+    const uint32_t rest =
+        reply_rest<F>(core_, share, o_.reply_sources[i], backend_port, o_.reply_destinations[i]);
+    const uint16_t port = share.port(cursor, rest);
+    o_.reply_ports[i] = uint32_t{htons(port)} << 16 | backend_port;
+    return port != 0;
   }
-  // For an opening whose port is not the one in turn, since a SYN before took more than one, or none.
-  [[gnu::noinline]] bool aim_anew(Opening& o) { return aim(o, o.backend, 0); }
 
-  bool open_dsr(const PlainPacket& p, uint64_t hash, uint16_t backend) {
+  // A place that was found ahead, if it still holds.
+  static uint32_t* holding(uint32_t* place, const FlowIndex& index, uint32_t erasures) {
+    return place != nullptr && *place == 0 && index.erasures() == erasures ? place : nullptr;
+  }
+
+  bool open_dsr(uint32_t i, const PlainPacket& p) {
     uint8_t* const l3 = p.l3;
     const uint8_t* const l4 = l3 + F::kHeaderSize;
+    const uint16_t backend = o_.backends[i];
     const auto& way = ways_[backend];
     const auto is_it = [&](const DsrEntry<F>& e) { return e.is_client_of(l3, l4); };
-    const DsrFlows<F>::NewKey key(*dsr_, hash, is_it);
+    const DsrFlows<F>::NewKey key(*dsr_, core_.columns.hashes[i], is_it,
+                                  holding(o_.places[i], dsr_->index(), o_.dsr_erasures));
     if (!key.is_new() || !has_room(core_, way.port) || !remember_dsr(p, key, backend)) return false;
     count_new_flow(core_, p.service, backend);
     count_in(core_.counters, p.service, backend, p.length);
@@ -144,29 +156,33 @@ class PlainOpening {
     return true;
   }
 
-  bool open_nat(const PlainPacket& p, uint64_t hash, Opening& o) {
+  bool open_nat(uint32_t i, const PlainPacket& p) {
     uint8_t* const l3 = p.l3;
     uint8_t* const l4 = l3 + F::kHeaderSize;
-    const uint16_t backend = o.backend;
-    if (nat_->cursor(o.nat_index) != o.before && !aim_anew(o)) return false;
+    const uint16_t backend = o_.backends[i];
+    const uint64_t hash = core_.columns.hashes[i];
     const auto& way = ways_[backend];
     const auto is_it = [&](const NatEntry<F>& e) { return e.is_client_of(l3, l4); };
+    const std::array<uint32_t, 2> reply{o_.reply_sources[i], o_.reply_destinations[i]};
     const auto has_port = [&](const NatEntry<F>& e) {
-      return e.is_from_backend(way.address, o.backend_port, o.nat, o.nat_port);
+      return e.backend_address == reply[0] && e.nat == reply[1] &&
+             load<uint32_t>(reinterpret_cast<const uint8_t*>(&e.backend_port)) == o_.reply_ports[i];
     };
-    if (nat_->ports_generation() != table_.generation() || !has_room(core_, way.port)) return false;
-    const NewKey client_side(*nat_, hash, is_it), backend_side(*nat_, o.reply_hash, has_port);
+    if (!has_room(core_, way.port)) return false;
+    const FlowIndex& index = nat_->index();
+    const NewKey client_side(*nat_, hash, is_it, holding(o_.places[i], index, o_.nat_erasures));
+    const NewKey backend_side(*nat_, o_.reply_hashes[i], has_port,
+                              holding(o_.reply_places[i], index, o_.nat_erasures));
     if (!client_side.is_new() || !backend_side.is_new()) return false;
     const uint32_t list = nat_->port_list(backend);
     if (nat_->half_open_count(list) >= nat_->half_open_limit()) evict_half_open(core_, *nat_, list);
     if (!nat_->has_free() && !make_room(core_, *nat_, list)) return false;
     const uint32_t reference = insert_keys(client_side, backend_side, hash);
     if (reference == 0) return false;
-    nat_->cursor(o.nat_index) = o.after;
     NatEntry<F>& e = (*nat_)[reference];
-    fill_nat_entry(core_, e, l3, l4, p.service, backend);
-    e.nat = o.nat;
-    e.nat_port = o.nat_port;
+    fill_nat_entry<F>(e, l3, l4, p.service, backend, reply[0], static_cast<uint16_t>(o_.reply_ports[i]));
+    e.nat = reply[1];
+    e.nat_port = static_cast<uint16_t>(o_.reply_ports[i] >> 16);
     const NatDeltas deltas = deltas_of(e);
     e.address_delta = deltas.address;
     e.tcp_delta = deltas.tcp;
@@ -209,6 +225,11 @@ class PlainOpening {
   const PlainWay<F::Ip>* const ways_;
   DsrFlows<F>* const dsr_;
   NatFlows<F>* const nat_;
+  // Of the family's NAT addresses; none as long as ports have not been shared out under this table.
+  const uint16_t* nat_list_ = nullptr;
+  uint32_t nat_count_ = 0;
+  OpeningColumns& o_;
+  const F::Hasher hasher_;
 };
 
 }  // namespace portico

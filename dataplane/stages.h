@@ -24,6 +24,8 @@ inline void end_stage(WorkerCore& core, Stage stage) {
 void classify_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over, bool are_far);
 // The same without first looks, packet by packet, whose shape then is general: no short way is for them.
 void classify_generally(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over);
+// Fills in the columns of the plain packets, for planning their openings; they have no verdict yet.
+void look_ahead(WorkerCore& core, rte_mbuf** mbufs, uint32_t n);
 // Fills in the packet of a plain one, of which there are columns: what a short way does not need.
 void fill_plain(WorkerCore& core, uint32_t i, bool was_handed_over);
 // Picks the likely entry of each packet's flow and prefetches it: if entries are far, to the second-level
@@ -104,10 +106,11 @@ uint32_t owner_of(const WorkerCore& core, const NatEntry<F>& e) {
   if (local == nullptr || !local->is_nat) return core.config.worker_count;
   return reply_owner<F>(core, local->nat, e);
 }
-// A port for a new flow's entry, whose addresses but `nat`, and all ports but `nat_port`, are filled in.
-// False: none is free.
+// A port for a new flow's entry, whose addresses but `nat`, and all ports but `nat_port`, are filled in: the
+// one that was planned for its SYN, `packet` of the burst, if there is one and it is free. False: none is
+// free.
 template <typename F>
-bool take_nat_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry);
+bool take_nat_port(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, const Packet& packet);
 
 // --- tunnel.cc ---
 // What a tunnel's outer source is chosen by: the same on all balancers with one key.

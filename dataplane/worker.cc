@@ -6,6 +6,7 @@
 #include <bit>
 #include <random>
 
+#include "dataplane/plain_lanes.h"
 #include "dataplane/plain_opening.h"
 #include "dataplane/proxy.h"
 #include "dataplane/source_limits.h"
@@ -48,24 +49,65 @@ void forward_others(WorkerCore& core, Packet& packet) {
           core.columns.services[i]};
 }
 
-// Calls f(packet number, opening) for the burst's plain SYNs on a way that has openings.
-template <typename Function>
-void for_each_opening(WorkerCore& core, const Function& f) {
-  for_each_bit(core.look.syns & core.columns.openable(), [&](uint32_t i) { f(i, core.openings[i]); });
+// The burst's plain SYNs on a way that has openings.
+uint64_t openings_of(const WorkerCore& core) {
+  return core.look.syns & core.columns.openable();
 }
 
 // Works out what the burst's new flows need, in two steps around the search for known ones: the first has
 // time for its own work while lines of the index come, and fetches what the second needs.
 [[gnu::noinline]] void choose_slots(WorkerCore& core) {
   PlainOpening opening(core);
-  for_each_opening(core, [&](uint32_t i, Opening& o) { opening.choose(plain_at(core, i), o); });
+  for_each_bit(openings_of(core), [&](uint32_t i) { opening.choose(i, plain_at(core, i)); });
 }
-[[gnu::noinline]] void plan_openings(WorkerCore& core) {
+
+void hash_replies(WorkerCore& core, uint64_t packets, const FlowIndex& index, bool are_far) {
+  OpeningColumns& o = core.openings;
+  const IndexHasherV4 hasher(core.flow_key);
+  if (core.has_avx512) return hash_replies_by_avx512(o, packets, hasher, index, are_far);
+  for_each_bit(packets, [&](uint32_t i) {
+    o.reply_hashes[i] = hasher(o.reply_sources[i], o.reply_destinations[i], o.reply_ports[i]);
+    o.reply_buckets[i] = index.bucket_of(o.reply_hashes[i]);
+    o.reply_tags[i] = index.tag(o.reply_hashes[i]);
+    are_far ? FlowIndex::prefetch(o.reply_buckets[i]) : FlowIndex::prefetch_near(o.reply_buckets[i]);
+  });
+}
+
+// Returns those whose tags have been seen.
+uint64_t find_places(const WorkerCore& core, const std::array<const FlowIndex::Bucket*, kBurstSize>& buckets,
+                     const std::array<uint32_t, kBurstSize>& tags, uint64_t packets, const FlowIndex& index,
+                     std::array<uint32_t*, kBurstSize>& places) {
+  if (core.has_avx512) return find_places_by_avx512(buckets, tags, packets, index, places);
+  uint64_t seen = 0;
+  for_each_bit(packets, [&](uint32_t i) {
+    places[i] = index.place_of_new(*buckets[i], tags[i]);
+    if (places[i] == nullptr) seen |= uint64_t{index.candidate(*buckets[i], tags[i]) != 0} << i;
+  });
+  return seen;
+}
+
+[[gnu::noinline]] void plan_openings(WorkerCore& core, bool are_far) {
   PlainOpening opening(core);
-  PlainOpening::Planned planned{};
+  OpeningColumns& o = core.openings;
   const uint64_t nat = core.columns.of_path(Path::nat_in);
-  for_each_opening(
-      core, [&](uint32_t i, Opening& o) { opening.plan(plain_at(core, i), (nat >> i) & 1, o, planned); });
+  uint64_t planned = 0;
+  for_each_bit(openings_of(core), [&](uint32_t i) {
+    planned |= uint64_t{opening.plan(i, plain_at(core, i), (nat >> i) & 1)} << i;
+  });
+  if ((planned & ~nat) != 0) {
+    const FlowIndex& index = core.v4.dsr.load(std::memory_order_relaxed)->index();
+    o.dsr_erasures = index.erasures();
+    find_places(core, core.columns.buckets, core.columns.tags, planned & ~nat, index, o.places);
+  }
+  if ((planned & nat) == 0) return;
+  const FlowIndex& index = core.v4.nat.load(std::memory_order_relaxed)->index();
+  o.nat_erasures = index.erasures();
+  hash_replies(core, planned & nat, index, are_far);
+  find_places(core, core.columns.buckets, core.columns.tags, planned & nat, index, o.places);
+  const uint64_t taken =
+      find_places(core, o.reply_buckets, o.reply_tags, planned & nat, index, o.reply_places);
+  o.has_port = planned & nat;
+  for_each_bit(taken, [&](uint32_t i) { o.has_port ^= uint64_t{!opening.plan_anew(i)} << i; });
 }
 
 // Forwards IPv6 packets [begin, end) of shape `later`, as far as they come without any other. Returns the
@@ -141,7 +183,7 @@ template <bool kAreFar>
                               [&](uint32_t i) { return v4.ipip(plain_at(core, i)); });
   if (ways.openings & bit)
     return run_along<kAreFar>(core, ways.openings, begin, [&](uint32_t i) {
-      return opening.open(plain_at(core, i), (ways.nat >> i) & 1, core.columns.hashes[i], core.openings[i]);
+      return opening.open(i, plain_at(core, i), (ways.nat >> i) & 1);
     });
   if (ways.plain & bit) return {begin, true};
   const Packet& packet = core.packets[begin];
@@ -191,17 +233,22 @@ bool are_entries_far(const WorkerCore& core) {
 void run_stages(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed_over) {
   const bool are_far = are_entries_far(core);
   if (core.config.stages != nullptr) core.config.stages->begin();
+  core.openings.has_port = 0;
   if (core.config.short_ways) {
     classify_burst(core, mbufs, n, were_handed_over, are_far);
     if (core.look.syns != 0) choose_slots(core);
     end_stage(core, Stage::slots);
     find_candidates(core, n, are_far);
     end_stage(core, Stage::candidates);
-    if (core.look.syns != 0) plan_openings(core);
+    if (core.look.syns != 0) plan_openings(core, are_far);
     end_stage(core, Stage::openings);
     are_far ? forward_burst<true>(core, n, were_handed_over)
             : forward_burst<false>(core, n, were_handed_over);
   } else {
+    // NAT ports go by what is planned for the burst, whichever way its packets take.
+    look_ahead(core, mbufs, n);
+    if (core.look.syns != 0) choose_slots(core);
+    if (core.look.syns != 0) plan_openings(core, are_far);
     classify_generally(core, mbufs, n, were_handed_over);
     for (uint32_t i = 0; i < n; ++i) forward_others(core, core.packets[i]);
   }
