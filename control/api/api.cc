@@ -20,6 +20,7 @@
 #include "control/api/upgrade.h"
 #include "control/config_text.h"
 #include "control/printable.h"
+#include "control/schema/schemas.h"
 #include "control/status.h"
 
 namespace portico {
@@ -57,8 +58,8 @@ std::string who_asks(const ApiRequest& request) {
 bool is_get(const std::string& path) {
   return path == "/v1/status" || path == "/v1/ready" || path == "/v1/drops" ||
          path == "/v1/config/effective" || path == "/v1/explain" || path == "/v1/events" ||
-         path == "/v1/history" || path == "/v1/stream" || path == "/metrics" || path == "/v1/configs" ||
-         path.starts_with("/v1/configs/");
+         path == "/v1/history" || path == "/v1/stream" || path == "/metrics" || path == "/v1/schema.json" ||
+         path == "/v1/configs" || path.starts_with("/v1/configs/");
 }
 
 // The `after` of a question for events: 0 if it is not there, nothing if it is no id.
@@ -201,6 +202,8 @@ ApiResponse Api::get(const ApiRequest& request) {
     return {why_not_ready(view).empty() ? 200U : 503U, "application/json", ready_json(view)};
   }
   if (request.path == "/v1/drops") return {200, "application/json", drops_json(service_.view())};
+  if (request.path == "/v1/schema.json")
+    return {200, "application/schema+json", std::string(config_schema())};
   if (request.path == "/v1/config/effective") return {200, "text/yaml", service_.effective()};
   if (request.path.starts_with("/v1/configs")) return answer_history(service_, request.path);
   if (const auto backend = parse_backend_path(request.path)) {

@@ -16,6 +16,7 @@
 #include "control/config.h"
 #include "control/config_text.h"
 #include "control/printable.h"
+#include "control/schema/schemas.h"
 
 namespace portico::cli {
 
@@ -167,6 +168,11 @@ int upgrade_dataplane(const Context& context) {
   context.out << (context.json ? dump(answer)
                                : fmt::format("dataplane {} gave way to {}: {}\n", answer.value("from", ""),
                                              answer.value("to", ""), take_over_text(take_over)));
+  return kExitWell;
+}
+
+int show_schema(const Context& context) {
+  context.out << config_schema();
   return kExitWell;
 }
 

@@ -253,6 +253,7 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
   add_backend_commands(app, chosen, args);
   add_capture(app, chosen, args);
   add_host_commands(app, chosen, args);
+  add(app, chosen, "config-schema", "Print the JSON schema of the configuration, for editors", show_schema);
   add(app, chosen, "upgrade-dataplane",
       "Let the installed dataplane take the running one's place, connections and all", upgrade_dataplane);
   add(app, chosen, "version", "Print the version and the table's ABI version", show_version);

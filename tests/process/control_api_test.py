@@ -35,6 +35,11 @@ class ApiTest(ControlCase):
         self.assertEqual(request(self.socket(), "GET", "", raw=b"\x00\x01\r\n\r\n")[0], 400)
         self.assertTrue(self.answers())
 
+    def test_the_schema_is_served_as_it_is_installed(self):
+        self.start()
+        with open(os.path.join(os.path.dirname(__file__), "../../control/schema/config.schema.json")) as f:
+            self.assertEqual(request(self.socket(), "GET", "/v1/schema.json"), (200, f.read()))
+
     def test_explain_without_a_port_lists_the_choices(self):
         self.start()
         self.wait_settled()

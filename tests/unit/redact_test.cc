@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
+#include <functional>
 
 namespace portico::cli {
 namespace {
@@ -45,6 +47,25 @@ TEST(Redact, WhatWasTakenOutIsTakenOutElsewhere) {
             "x (redacted), (redacted)(redacted); abc");
   EXPECT_EQ(text_of(scrubber.clean_json({{"AUTH hunter2", {"AUTH hunter2", 1}}})),
             "{'(redacted)':['(redacted)',1]}");
+}
+
+// Each property of the schema, with whether its values are secrets.
+void each_property(const nlohmann::json& schema, const std::function<void(const std::string&, bool)>& visit) {
+  if (schema.is_object() && schema.contains("properties"))
+    for (const auto& [key, property] : schema["properties"].items())
+      visit(key, property.contains("writeOnly"));
+  if (schema.is_structured())
+    for (const auto& part : schema) each_property(part, visit);
+}
+
+TEST(Redact, KnowsEachKeyOfTheSchema) {
+  std::ifstream file(std::string(PORTICO_SOURCE_ROOT) + "/control/schema/config.schema.json");
+  int seen = 0;
+  each_property(nlohmann::json::parse(file), [&](const std::string& key, bool is_secret) {
+    EXPECT_EQ(is_harmless_key(key), !is_secret) << key;
+    ++seen;
+  });
+  EXPECT_GT(seen, 60);
 }
 
 TEST(Redact, CommandLinesShowNoSecretWords) {
