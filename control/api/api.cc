@@ -59,7 +59,7 @@ bool is_get(const std::string& path) {
   return path == "/v1/status" || path == "/v1/ready" || path == "/v1/drops" ||
          path == "/v1/config/effective" || path == "/v1/explain" || path == "/v1/events" ||
          path == "/v1/history" || path == "/v1/stream" || path == "/metrics" || path == "/v1/schema.json" ||
-         path == "/v1/configs" || path.starts_with("/v1/configs/");
+         path == "/v1/openapi.json" || path == "/v1/configs" || path.starts_with("/v1/configs/");
 }
 
 // The `after` of a question for events: 0 if it is not there, nothing if it is no id.
@@ -204,6 +204,7 @@ ApiResponse Api::get(const ApiRequest& request) {
   if (request.path == "/v1/drops") return {200, "application/json", drops_json(service_.view())};
   if (request.path == "/v1/schema.json")
     return {200, "application/schema+json", std::string(config_schema())};
+  if (request.path == "/v1/openapi.json") return {200, "application/json", std::string(openapi_document())};
   if (request.path == "/v1/config/effective") return {200, "text/yaml", service_.effective()};
   if (request.path.starts_with("/v1/configs")) return answer_history(service_, request.path);
   if (const auto backend = parse_backend_path(request.path)) {

@@ -171,8 +171,8 @@ int upgrade_dataplane(const Context& context) {
   return kExitWell;
 }
 
-int show_schema(const Context& context) {
-  context.out << config_schema();
+int show_schema(const Context& context, bool api) {
+  context.out << (api ? openapi_document() : config_schema());
   return kExitWell;
 }
 

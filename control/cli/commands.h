@@ -104,8 +104,8 @@ int show_topology(const Context& context);
 int upgrade_dataplane(const Context& context);
 // Names of `what`, one a line, for completion: "backends", "services", "versions". Nothing without control.
 int print_names(const Context& context, const std::string& what);
-// The JSON schema of the configuration.
-int show_schema(const Context& context);
+// The JSON schema of the configuration; with `api`, the API's OpenAPI document.
+int show_schema(const Context& context, bool api);
 int show_version(const Context& context);
 // `text`: the help for a person.
 int show_help(const Context& context, const std::string& text);

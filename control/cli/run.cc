@@ -26,7 +26,7 @@ constexpr char kExitStatuses[] =
 // What the command line says.
 struct Arguments {
   std::string run_dir = "/run/portico";
-  bool json = false, all = false, elsewhere = false, effective = false, follow = false;
+  bool json = false, all = false, elsewhere = false, effective = false, follow = false, api = false;
   std::string file, client, service, listen, weight, what;
   BackendOrder order;
   CaptureRequest capture;
@@ -94,6 +94,14 @@ void add_configuration(CLI::App& app, Action& chosen, Arguments& args) {
   config->add_flag("--effective", args.effective, "What the configuration comes to (contains the hash key)")
       ->required();
   config->add_option("FILE", args.file, "A file; without one, what control uses now");
+}
+
+// Documents for other programs.
+void add_schema(CLI::App& app, Action& chosen, Arguments& args) {
+  CLI::App* schema =
+      add(app, chosen, "config-schema", "Print the JSON schema of the configuration, for editors",
+          [&](const Context& context) { return show_schema(context, args.api); });
+  schema->add_flag("--api", args.api, "Instead, the OpenAPI document of the API and of what --json prints");
 }
 
 // What all commands about a backend take.
@@ -249,11 +257,11 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
   add_views(app, chosen, args);
   add_top(app, chosen, args);
   add_configuration(app, chosen, args);
+  add_schema(app, chosen, args);
   add_plans(app, chosen, args);
   add_backend_commands(app, chosen, args);
   add_capture(app, chosen, args);
   add_host_commands(app, chosen, args);
-  add(app, chosen, "config-schema", "Print the JSON schema of the configuration, for editors", show_schema);
   add(app, chosen, "upgrade-dataplane",
       "Let the installed dataplane take the running one's place, connections and all", upgrade_dataplane);
   add(app, chosen, "version", "Print the version and the table's ABI version", show_version);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Turns JSON documents into C++ source: embed.py OUTPUT CONFIG_SCHEMA defines control/schema/schemas.h."""
+"""Turns JSON documents into C++ source: embed.py OUTPUT CONFIG_SCHEMA OPENAPI defines control/schema/schemas.h."""
 import json
 import sys
 
@@ -9,7 +9,7 @@ def main():
     target, *sources = sys.argv[1:]
     with open(target, "w") as out:
         out.write('#include "control/schema/schemas.h"\n\nnamespace portico {\n')
-        for function, source in zip(("config_schema",), sources):
+        for function, source in zip(("config_schema", "openapi_document"), sources):
             with open(source, "rb") as file:
                 data = file.read()
             json.loads(data)  # a mistake in it ends the build

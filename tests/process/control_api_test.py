@@ -37,8 +37,9 @@ class ApiTest(ControlCase):
 
     def test_the_schema_is_served_as_it_is_installed(self):
         self.start()
-        with open(os.path.join(os.path.dirname(__file__), "../../control/schema/config.schema.json")) as f:
-            self.assertEqual(request(self.socket(), "GET", "/v1/schema.json"), (200, f.read()))
+        for path, name in (("/v1/schema.json", "config.schema.json"), ("/v1/openapi.json", "openapi.json")):
+            with open(os.path.join(os.path.dirname(__file__), "../../control/schema", name)) as f:
+                self.assertEqual(request(self.socket(), "GET", path), (200, f.read()))
 
     def test_explain_without_a_port_lists_the_choices(self):
         self.start()
