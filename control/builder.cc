@@ -31,7 +31,9 @@ std::vector<Candidate> candidates(const BuildInput& input, const PoolConfig& poo
     Candidate candidate{.id = input.ids.backend(pool.name, backend),
                         .weight = weight_of(input.operators, pool.name, backend),
                         .admin = admin ? admin->state : Admin::active,
-                        .health = input.health(pool.name, backend.name)};
+                        .health = input.health(pool.name, backend.name),
+                        .is_backup = backend.backup,
+                        .is_local = input.config.zone.empty() || backend.zone == input.config.zone};
     candidate.damped = candidate.health.damped_until_ns > input.now_ns;
     if (admin && admin->deadline_ms != 0) candidate.reset_at_ns = to_monotonic(input, admin->deadline_ms);
     all.push_back(std::move(candidate));
@@ -146,6 +148,11 @@ const PoolDecision* Builder::decision(uint16_t pool) const {
   return it == pools_.end() ? nullptr : &it->second.decision;
 }
 
+uint32_t Builder::local_percent(uint16_t pool) const {
+  const auto it = pools_.find(pool);
+  return it == pools_.end() ? 100 : it->second.local_percent;
+}
+
 double Builder::share(uint16_t pool, uint16_t backend) const {
   const auto memory = pools_.find(pool);
   if (memory == pools_.end()) return 0;
@@ -168,13 +175,17 @@ void Builder::follow_ramps(const PoolConfig& pool, uint64_t now_ns, PoolMemory& 
   if (memory.decision.state != PoolState::normal) {
     memory.ramps.clear();
     memory.usable_before.clear();
+    memory.standby_before.clear();
     return;
   }
   const std::set<uint16_t>& usable = memory.decision.usable;
   if (pool.slow_start.count() > 0 && !memory.usable_before.empty())
     for (const uint16_t id : usable)
-      if (!memory.usable_before.contains(id)) memory.ramps.emplace(id, now_ns);
+      // One that waited was warm, and helps since there is need.
+      if (!memory.usable_before.contains(id) && !memory.standby_before.contains(id))
+        memory.ramps.emplace(id, now_ns);
   memory.usable_before = usable;
+  memory.standby_before = memory.decision.standby;
   const uint64_t step_ns =
       static_cast<uint64_t>(std::chrono::nanoseconds(pool.slow_start).count()) / kRampSteps;
   std::erase_if(memory.ramps, [&](const auto& ramp) {
@@ -232,6 +243,17 @@ bool gives_second_chance(const Config& config, const PoolConfig& pool) {
 // so with the usual one.
 constexpr uint32_t kUsualWeight = 100;
 
+// The own zone first, so that balancers of one zone agree on the first columns.
+std::vector<std::string> zones_of(const Config& config, const PoolConfig& pool) {
+  std::set<std::string> zones;
+  for (const BackendConfig& backend : pool.backends)
+    if (!backend.zone.empty()) zones.insert(backend.zone);
+  std::vector<std::string> sorted;
+  if (zones.erase(config.zone) > 0) sorted.push_back(config.zone);
+  sorted.insert(sorted.end(), zones.begin(), zones.end());
+  return sorted;
+}
+
 bool is_of(const std::vector<std::string>& names, const BackendConfig& backend) {
   return std::ranges::find(names, backend.name) != names.end();
 }
@@ -255,7 +277,11 @@ void Builder::build_fallback_of(const BuildInput& input, const PoolConfig& pool,
       add([&](const BackendConfig& b) {
         return !is_of(names, b) ? 0 : b.weight > 0 ? b.weight : kUsualWeight;
       });
-    // With all that are drained, held or down: where flows went before, and will go.
+    for (const std::string& zone : zones_of(input.config, pool))
+      add([&](const BackendConfig& b) { return b.backup || b.zone != zone ? 0 : b.weight; });
+    if (std::ranges::any_of(pool.backends, &BackendConfig::backup))
+      add([](const BackendConfig& b) { return b.backup ? 0 : b.weight; });
+    // With all that are drained, held, down or waiting: where flows went before, and will go.
     add([](const BackendConfig& b) { return b.weight; });
   }
   if (signatures != memory.fallback) {
@@ -284,7 +310,11 @@ PoolDecision Builder::decide(const BuildInput& input, const PoolConfig& pool,
   if (!input.is_cut_off && !input.is_returning) memory.kept.reset();
   if (input.is_cut_off && !memory.kept) memory.kept = memory.last_usable.kept(input.now_ns, window_ns);
   const auto last_usable = memory.kept ? *memory.kept : memory.last_usable.kept(input.now_ns, window_ns);
-  PoolDecision decision = decide_pool(pool, all, last_usable);
+  if (!memory.tiers) memory.tiers = recover_tiers(all, memory.usable_before);
+  const TierChoice tiers = choose_tiers(pool, all, input.now_ns, *memory.tiers);
+  memory.local_percent = tiers.local_percent;
+  if (tiers.next_change_ns) memory.change_at(*tiers.next_change_ns);
+  PoolDecision decision = decide_pool(pool, all, last_usable, tiers);
   const bool is_normal = decision.state == PoolState::normal;
   if (memory.kept && (input.is_cut_off || !is_normal)) return decide_cut_off(all, *memory.kept);
   memory.last_usable.note(is_normal ? decision.usable : std::set<uint16_t>{}, input.now_ns, window_ns);
@@ -297,11 +327,11 @@ void Builder::build_pool(const BuildInput& input, const PoolConfig& pool, TableC
   PoolMemory& memory = pools_[id];
   const auto all = candidates(input, pool);
   const uint64_t window_ns = keep_last_window_ns(pool);
+  memory.next_change_ns.reset();
   memory.decision = decide(input, pool, all, memory);
   const PoolDecision& decision = memory.decision;
   built.record = pool_record(id, pool.name, decision.disposition(), pool.table_size);
   built.backends.clear();
-  memory.next_change_ns.reset();
   follow_ramps(pool, input.now_ns, memory);
   const auto service_ports = backend_ports(input.config, pool.name);
   const Answers answers(all);

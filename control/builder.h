@@ -57,6 +57,8 @@ class Builder {
 
   // What was decided for a pool; for status. nullptr: never built.
   const PoolDecision* decision(uint16_t pool) const;
+  // The usable part of the own zone's weight, in percent; 100 without zones.
+  uint32_t local_percent(uint16_t pool) const;
   // A backend's part of its pool's look-up table, 0..1. Counted when the look-up table was built.
   double share(uint16_t pool, uint16_t backend) const;
   // How much of its weight a backend that returned has so far, 0..1; 1: all.
@@ -76,12 +78,15 @@ class Builder {
     LastUsable last_usable;
     std::optional<std::set<uint16_t>> kept;  // while the balancer is cut off, or returns
     PoolDecision decision;
-    Signature signature;  // of the pool's look-up table in content_
+    std::optional<TierMemory> tiers;  // nullopt: nothing was decided yet by this control
+    uint32_t local_percent = 100;     // as TierChoice says
+    Signature signature;              // of the pool's look-up table in content_
     uint8_t fallback_columns = 0;
     std::vector<Signature> fallback;     // of its fallbacks: the current set's and those of earlier ones
     std::map<uint16_t, uint32_t> slots;  // of that, by backend
     std::optional<uint64_t> next_change_ns;
     std::set<uint16_t> usable_before;    // while the pool was last normal; empty: never
+    std::set<uint16_t> standby_before;   // at the last build
     std::map<uint16_t, uint64_t> ramps;  // backends in slow start, since when (CLOCK_MONOTONIC)
     std::map<uint16_t, uint32_t> steps;  // of kRampSteps that they have
 

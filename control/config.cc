@@ -47,6 +47,12 @@ void read_instance(ConfigReader& reader, MapFields& fields, Config& config) {
   }
 }
 
+void read_zone(ConfigReader& reader, MapFields& fields, Config& config) {
+  std::string problem;
+  if (fields.text("zone", config.zone) && !is_good_name(config.zone, problem))
+    reader.error(reader.mark("zone"), problem);
+}
+
 void read_hash_key(ConfigReader& reader, MapFields& fields, Config& config) {
   std::string text;
   if (fields.text("hash_key", text)) {
@@ -68,6 +74,7 @@ ConfigDraft read_tree(ConfigReader& reader, const YamlNode& root) {
   const Mark start = root.mark;
   read_version(reader, fields, start);
   read_instance(reader, fields, draft.config);
+  read_zone(reader, fields, draft.config);
   fields.choice("vip_address", kVipAddressChoices, draft.config.vip_address);
   read_hash_key(reader, fields, draft.config);
   if (const YamlNode* node = fields.require("dataplane", start, "dataplane: {ports: [enp3s0f0]}")) {

@@ -87,6 +87,8 @@ struct BackendConfig {
   std::string name;
   std::optional<Address> v4, v6;         // at least one
   uint32_t weight = 100;                 // 0..1000
+  std::string zone;                      // empty: none, as all of the pool
+  bool backup = false;                   // used when too few others are usable
   std::optional<Address> check_address;  // all checks go here instead (the database behind another firewall)
   std::map<std::string, Endpoint>
       check_addresses;  // by check name: this check goes there; port 0: the check's own
@@ -101,6 +103,10 @@ struct PoolConfig {
   AllDown all_down = AllDown::keep_last;
   OnBackendDown on_backend_down = OnBackendDown::automatic;
   uint32_t min_healthy_percent = 0;  // below it all backends but held ones are used; 0: off
+  // The own zone's usable part of its weight, below which other zones help, and for how long it must be back
+  // until they no longer do. The primary backends' usable part, below which backups help; 0: none is usable.
+  uint32_t spill_below_percent = 50, backup_below_percent = 0;
+  Milliseconds spill_hold{30000};
   uint32_t table_size = kDefaultLookupSize;
   bool second_chance = true;  // mode dsr-gue: packets name further backends that may have their connection
   // Backends by name that were all of the pool's before, the latest set first; see docs/configuration.md.
@@ -185,6 +191,7 @@ std::optional<Family> outer_family(const TunnelConfig& tunnel, const BackendConf
 
 struct Config {
   std::string instance;  // default: the host's name
+  std::string zone;      // where the balancer is; empty: no zone is nearer than others
   VipAddress vip_address = VipAddress::managed;
   uint64_t hash_key[2] = {0,
                           0};  // from `hash_key: 32 hex digits`; default: fixed, documented, with a warning

@@ -304,6 +304,7 @@ void cross_check(ConfigReader& reader, const ConfigDraft& draft) {
   check_addresses(reader, config);
   check_tunnel(reader, config);
   check_dnat(reader, config);
+  check_zones(reader, config);
   size_t prefixes = 0;
   for (const ServiceConfig& service : config.services) {
     prefixes += service.allow.size() + service.deny.size();

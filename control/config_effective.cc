@@ -190,6 +190,8 @@ void write_backend(Writer& writer, const BackendConfig& backend, const std::stri
   if (backend.v6) writer.item(to_string(*backend.v6), path + "/addresses/v6");
   writer.close();
   writer.number("weight", backend.weight, path + "/weight");
+  if (!backend.zone.empty()) writer.value("zone", backend.zone, path + "/zone");
+  writer.value("backup", to_word(backend.backup), path + "/backup");
   if (backend.check_address) {
     writer.value("check_address", to_string(*backend.check_address), path + "/check_address");
   }
@@ -256,6 +258,16 @@ void write_earlier_sets(Writer& writer, const PoolConfig& pool, const std::strin
   writer.close();
 }
 
+// Where they mean something.
+void write_tiers(Writer& writer, const PoolConfig& pool, const std::string& path) {
+  if (std::ranges::any_of(pool.backends, [](const auto& backend) { return !backend.zone.empty(); })) {
+    writer.value("spill_below", fmt::format("{}%", pool.spill_below_percent), path + "/spill_below");
+    writer.value("spill_hold", format_duration(pool.spill_hold), path + "/spill_hold");
+  }
+  if (std::ranges::any_of(pool.backends, &BackendConfig::backup))
+    writer.value("backup_below", fmt::format("{}%", pool.backup_below_percent), path + "/backup_below");
+}
+
 void write_pool(Writer& writer, const PoolConfig& pool) {
   const std::string path = "pools/" + pool.name;
   writer.open(pool.name, path);
@@ -272,6 +284,7 @@ void write_pool(Writer& writer, const PoolConfig& pool) {
   writer.value("all_down", to_word(pool.all_down), path + "/all_down");
   writer.value("on_backend_down", to_word(pool.on_backend_down), path + "/on_backend_down");
   writer.value("min_healthy", fmt::format("{}%", pool.min_healthy_percent), path + "/min_healthy");
+  write_tiers(writer, pool, path);
   writer.number("table_size", pool.table_size, path + "/table_size");
   writer.value("second_chance", to_word(pool.second_chance), path + "/second_chance");
   write_earlier_sets(writer, pool, path + "/earlier_sets");
@@ -289,6 +302,7 @@ std::string effective_yaml(const ConfigReader& reader, const Config& config, con
   Writer writer(reader);
   writer.number("version", 1, "version");
   writer.value("instance", config.instance, "instance");
+  if (!config.zone.empty()) writer.value("zone", config.zone, "zone");
   writer.value("vip_address", to_word(config.vip_address), "vip_address");
   writer.value("hash_key", fmt::format("{:016x}{:016x}", config.hash_key[0], config.hash_key[1]), "hash_key");
   write_dataplane(writer, config.dataplane);

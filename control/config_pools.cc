@@ -65,8 +65,12 @@ void read_backend_map(ConfigReader& reader, const NamedNode& entry, const std::s
     read_addresses(reader, address != nullptr ? *address : *addresses, path + "/addresses", backend);
   }
   fields.number("weight", 0, kMaxWeight, backend.weight);
+  std::string problem;
+  if (fields.text("zone", backend.zone) && !is_good_name(backend.zone, problem))
+    reader.error(reader.mark(path + "/zone"), problem);
+  fields.choice("backup", kBoolChoices, backend.backup);
   if (const YamlNode* check_address = fields.find("check_address")) {
-    std::string text, problem;
+    std::string text;
     if (read_text(reader, *check_address, path + "/check_address", text)) {
       backend.check_address = parse_host_address(text, problem);
       if (!backend.check_address) reader.error(check_address->mark, problem);
@@ -93,14 +97,13 @@ void read_backends(ConfigReader& reader, const YamlNode& node, const std::string
 }
 
 // "50%" or "50"
-void read_min_healthy(ConfigReader& reader, MapFields& fields, PoolConfig& pool) {
-  const YamlNode* node = fields.find("min_healthy");
+void read_percent(ConfigReader& reader, MapFields& fields, std::string_view key, uint32_t& out) {
+  const YamlNode* node = fields.find(key);
   if (node == nullptr) return;
   YamlNode number = *node;
   if (number.text.ends_with('%')) number.text.pop_back();
   uint64_t percent = 0;
-  if (read_number(reader, number, fields.path_of("min_healthy"), 0, 100, percent))
-    pool.min_healthy_percent = static_cast<uint32_t>(percent);
+  if (read_number(reader, number, fields.path_of(key), 0, 100, percent)) out = static_cast<uint32_t>(percent);
 }
 
 void read_table_size(ConfigReader& reader, MapFields& fields, PoolConfig& pool) {
@@ -156,7 +159,10 @@ void read_pool(ConfigReader& reader, const NamedNode& entry, ConfigDraft& draft)
   }
   fields.choice("all_down", kAllDownChoices, pool.all_down);
   fields.choice("on_backend_down", kOnBackendDownChoices, pool.on_backend_down);
-  read_min_healthy(reader, fields, pool);
+  read_percent(reader, fields, "min_healthy", pool.min_healthy_percent);
+  read_percent(reader, fields, "spill_below", pool.spill_below_percent);
+  fields.duration("spill_hold", 0s, 1h, pool.spill_hold);
+  read_percent(reader, fields, "backup_below", pool.backup_below_percent);
   read_table_size(reader, fields, pool);
   fields.choice("second_chance", kBoolChoices, pool.second_chance);
   if (const YamlNode* sets = fields.find("earlier_sets"))

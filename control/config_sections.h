@@ -55,6 +55,9 @@ void check_tunnel(ConfigReader& reader, const Config& config);
 // The part of it that is about mode dnat: how many backends, and that their replies tell listeners apart.
 void check_dnat(ConfigReader& reader, const Config& config);
 
+// The part of it that is about zones and backups.
+void check_zones(ConfigReader& reader, const Config& config);
+
 // What depends on this host: interfaces, CPUs, credentials files (which are read into the checks). A
 // relative file name counts from `directory`.
 void check_host(ConfigReader& reader, const std::string& directory, Config& config);

@@ -20,14 +20,20 @@ std::set<uint16_t> ids_where(const std::vector<Candidate>& backends, Predicate p
   return ids;
 }
 
-bool may_serve(const Candidate& b) {
-  return b.admin == Admin::active && b.weight > 0;
+// Of the primary ones, if there are any; of these those of the own zone, if there are any.
+std::set<uint16_t> preferred(const std::vector<Candidate>& backends) {
+  auto ids =
+      ids_where(backends, [](const Candidate& b) { return may_serve(b) && !b.is_backup && b.is_local; });
+  if (ids.empty()) ids = ids_where(backends, [](const Candidate& b) { return may_serve(b) && !b.is_backup; });
+  if (ids.empty()) ids = ids_where(backends, may_serve);
+  return ids;
 }
 
-// Held backends, those of weight 0 and those of which nothing is known count neither as missing nor as there.
+// Held backends, those of weight 0, backups and those of which nothing is known count neither as missing nor
+// as there.
 bool panics(const PoolConfig& pool, const std::vector<Candidate>& backends) {
   const auto counted = [](const Candidate& b) {
-    return b.admin != Admin::held && b.weight > 0 && b.health.known;
+    return b.admin != Admin::held && b.weight > 0 && b.health.known && !b.is_backup;
   };
   const auto total = std::count_if(backends.begin(), backends.end(), counted);
   const auto healthy = std::count_if(backends.begin(), backends.end(),
@@ -47,6 +53,7 @@ std::set<uint16_t> last_resort(const std::vector<Candidate>& backends,
                                const std::set<uint16_t>& last_usable) {
   auto ids =
       ids_where(backends, [&](const Candidate& b) { return may_serve(b) && last_usable.contains(b.id); });
+  if (ids.empty()) ids = ids_where(backends, [](const Candidate& b) { return may_serve(b) && !b.is_backup; });
   if (ids.empty()) ids = ids_where(backends, may_serve);
   if (ids.empty())
     ids = ids_where(backends, [](const Candidate& b) { return b.admin == Admin::drained && b.weight > 0; });
@@ -145,36 +152,37 @@ std::optional<uint64_t> LastUsable::left_ns(uint16_t id) const {
 }
 
 PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& backends,
-                         const std::set<uint16_t>& last_usable) {
-  if (pool.min_healthy_percent > 0 && panics(pool, backends)) {
-    auto all = ids_where(backends, [](const Candidate& b) { return may_serve(b) && b.health.known; });
-    if (!all.empty()) return {PoolState::panic, std::move(all)};
+                         const std::set<uint16_t>& last_usable, const TierChoice& tiers) {
+  if (pool.min_healthy_percent > 0 && !tiers.uses_backups && panics(pool, backends)) {
+    auto all = ids_where(backends,
+                         [](const Candidate& b) { return may_serve(b) && b.health.known && !b.is_backup; });
+    if (!all.empty()) return {.state = PoolState::panic, .usable = std::move(all)};
   }
-  auto usable =
-      ids_where(backends, [](const Candidate& b) { return may_serve(b) && b.health.healthy && !b.damped; });
+  if (!tiers.chosen.empty())
+    return {.usable = tiers.chosen,
+            .standby = tiers.standby,
+            .spills = tiers.spills,
+            .uses_backups = tiers.uses_backups};
   // A restless backend is better than none.
-  if (usable.empty())
-    usable = ids_where(backends, [](const Candidate& b) { return may_serve(b) && b.health.healthy; });
-  if (!usable.empty()) return {PoolState::normal, std::move(usable)};
-  if (is_untested(backends, last_usable)) return {PoolState::untested, ids_where(backends, may_serve)};
-  switch (pool.all_down) {
-    case AllDown::drop:
-      return {PoolState::drop, {}};
-    case AllDown::reset:
-      return {PoolState::reset, {}};
-    case AllDown::keep_last:
-      break;
-  }
+  auto restless = ids_where(
+      backends, [](const Candidate& b) { return may_serve(b) && b.health.healthy && !b.is_backup; });
+  if (restless.empty())
+    restless = ids_where(backends, [](const Candidate& b) { return may_serve(b) && b.health.healthy; });
+  if (!restless.empty()) return {.usable = std::move(restless)};
+  if (is_untested(backends, last_usable))
+    return {.state = PoolState::untested, .usable = preferred(backends)};
+  if (pool.all_down == AllDown::drop) return {.state = PoolState::drop};
+  if (pool.all_down == AllDown::reset) return {.state = PoolState::reset};
   auto kept = last_resort(backends, last_usable);
   // Nothing is left but held backends: a refusal tells clients at once what silence would tell them late.
-  if (kept.empty()) return {PoolState::reset, {}};
-  return {PoolState::kept_last, std::move(kept)};
+  if (kept.empty()) return {.state = PoolState::reset};
+  return {.state = PoolState::kept_last, .usable = std::move(kept)};
 }
 
 PoolDecision decide_cut_off(const std::vector<Candidate>& backends, const std::set<uint16_t>& last_usable) {
   auto kept = last_resort(backends, last_usable);
-  if (kept.empty()) return {PoolState::reset, {}};
-  return {PoolState::cut_off, std::move(kept)};
+  if (kept.empty()) return {.state = PoolState::reset};
+  return {.state = PoolState::cut_off, .usable = std::move(kept)};
 }
 
 Answers::Answers(const std::vector<Candidate>& backends) {

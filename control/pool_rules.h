@@ -15,33 +15,11 @@
 #include <vector>
 
 #include "contract/layout.h"
-#include "control/checks/check_state.h"
 #include "control/config.h"
-#include "control/operator_state.h"
+#include "control/pool_candidate.h"
+#include "control/pool_tiers.h"
 
 namespace portico {
-
-// A backend's health at one moment, as far as the rules care.
-struct BackendView {
-  bool healthy = false;      // all checks pass
-  bool known = false;        // false: not all checks have a result yet; then nothing is done to flows
-  bool unreachable = false;  // nothing comes from the backend's host at all
-  bool unconfirmed = false;  // down by probes in haste alone
-  std::vector<uint16_t> refused_ports;  // ports of the backend that answer with RST
-  uint64_t down_since_ns = 0;           // CLOCK_MONOTONIC; of the change to down
-  Hearing hearing;
-  uint64_t damped_until_ns = 0;  // CLOCK_MONOTONIC: falls too often to be trusted until then
-};
-
-// A backend as the rules see it.
-struct Candidate {
-  uint16_t id = kNone;
-  uint32_t weight = 0;
-  Admin admin = Admin::active;
-  BackendView health;
-  bool damped = false;                  // now
-  std::optional<uint64_t> reset_at_ns;  // CLOCK_MONOTONIC: drained or held, and its flows end then
-};
 
 enum class PoolState : uint8_t {
   normal,     // healthy backends take the flows
@@ -58,7 +36,9 @@ const char* to_string(PoolState state);
 
 struct PoolDecision {
   PoolState state = PoolState::normal;
-  std::set<uint16_t> usable;  // backends that get slots
+  std::set<uint16_t> usable;                  // backends that get slots
+  std::set<uint16_t> standby;                 // that could, and wait for zones and primary ones to fail
+  bool spills = false, uses_backups = false;  // state normal: as TierChoice says
 
   PoolDisposition disposition() const;
 };
@@ -100,8 +80,9 @@ class LastUsable {
 // more (they were removed, weighed 0, drained or held), keep-last falls back to every active backend, then to
 // drained ones: a guess is better than a refusal. Held backends are never used. One whose checks have no
 // result yet gets no flows beside others, and does not count for `min_healthy`.
+// `tiers`: what choose_tiers() chose of them. Usable backups go before panic.
 PoolDecision decide_pool(const PoolConfig& pool, const std::vector<Candidate>& backends,
-                         const std::set<uint16_t>& last_usable);
+                         const std::set<uint16_t>& last_usable, const TierChoice& tiers);
 
 // The same for a balancer that is cut off: whatever `all_down` and `min_healthy` say. `last_usable`: what
 // keep-last would have kept when it began.

@@ -414,6 +414,7 @@ void Service::Impl::publish() {
   const TableContent& content = builder.build(build_input());
   all_changed = false;
   changed_pools.clear();
+  note_tiers();
   // Much that may change the table does not.
   const uint64_t hash = builder.content_hash() ^ config_version;
   if (hash == published_hash && publish_error.empty()) return;
@@ -438,7 +439,8 @@ bool Service::Impl::takes_out_last(const std::string& pool, const std::string& b
   for (const auto& p : config.pools)
     for (const auto& b : p.backends)
       if (p.name == pool && b.name == backend && decision)
-        return decision->usable.size() == 1 && decision->usable.contains(ids.backend(pool, b));
+        return decision->usable.size() == 1 && decision->standby.empty() &&
+               decision->usable.contains(ids.backend(pool, b));
   return false;
 }
 

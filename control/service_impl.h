@@ -119,6 +119,9 @@ struct Service::Impl {
   void follow_isolation();
   void note_isolation();
 
+  // Events of zones that begin or cease to help, and of backups.
+  void note_tiers();
+
   boost::asio::io_context& io;
   ServiceOptions options;
   std::string state_dir;
@@ -160,6 +163,7 @@ struct Service::Impl {
   std::set<std::string> changed_pools;  // health
   Routing routing;
   std::map<std::pair<std::string, std::string>, HealthState> logged_health;
+  std::map<std::string, std::pair<bool, bool>> logged_tiers;  // by pool: spills, uses backups
   std::optional<uint64_t> held_until_ns;  // CLOCK_MONOTONIC; the first table waits for results until then
   std::string stored_ids;                 // what stands in the file
   uint64_t published_hash = 0;            // of the last published content

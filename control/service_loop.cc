@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "control/service_impl.h"
 #include "control/status.h"
+#include "control/tier_text.h"
 
 namespace portico {
 namespace {
@@ -101,6 +103,27 @@ void Service::Impl::note_health(const std::string& pool, const std::string& back
               .text = "backend " + pool + "/" + backend + " is " + std::string(to_string(status.state)),
               .why = status.reason});
   if (is_down) history.note_down(pool, backend);
+}
+
+void Service::Impl::note_tiers() {
+  for (const PoolConfig& pool : config.pools) {
+    const uint16_t id = ids.pool(pool.name);
+    const PoolDecision* decision = builder.decision(id);
+    if (decision == nullptr || decision->state != PoolState::normal) continue;
+    auto& logged = logged_tiers[pool.name];
+    const std::pair now(decision->spills, decision->uses_backups);
+    if (std::exchange(logged, now) == now) continue;
+    const std::string why = tier_text(config, pool, *decision, builder.local_percent(id));
+    const std::string text =
+        "pool " + pool.name +
+        (why.empty() ? ": its own zone's primary backends have enough again" : ": " + why);
+    spdlog::info("{}", text);
+    events.add({.at_ms = static_cast<int64_t>(realtime_ns() / 1'000'000),
+                .kind = Event::Kind::health,
+                .level = why.empty() ? Event::Level::info : Event::Level::warning,
+                .pool = pool.name,
+                .text = text});
+  }
 }
 
 void Service::Impl::wait_for_neighbours() {

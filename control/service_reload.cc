@@ -155,8 +155,8 @@ std::optional<Plan> Service::Impl::plan_of(const Config& next, const OperatorSta
     return std::nullopt;
   }
   Builder next_builder = builder;
-  Config steady = next;  // when slow starts are over
-  for (PoolConfig& pool : steady.pools) pool.slow_start = Milliseconds{0};
+  Config steady = next;  // when slow starts are over, and zones that have recovered are trusted
+  for (PoolConfig& pool : steady.pools) pool.slow_start = pool.spill_hold = Milliseconds{0};
   std::vector<std::string> assumed;
   // A backend that nobody has checked yet will be up, it is to be hoped: that is what is planned for.
   const auto health_of = [&](const std::string& pool, const std::string& backend) {

@@ -16,6 +16,7 @@
 #include "control/config_names.h"
 #include "control/nat_use.h"
 #include "control/printable.h"
+#include "control/tier_text.h"
 
 namespace portico {
 namespace {
@@ -256,6 +257,10 @@ json backend_json(const StatusView& view, const PoolConfig& pool, const BackendC
               {"checks_total", health.checks_total},
               {"checks", checks_json(health)}};
   add_weight(view, pool, backend, out);
+  const PoolDecision* decision = view.builder.decision(view.ids.pool(pool.name));
+  out["zone"] = backend.zone;
+  out["backup"] = backend.backup;
+  out["standby"] = decision ? standby_text(view.config, backend, *decision, id) : "";
   return out;
 }
 
@@ -264,6 +269,9 @@ json pool_json(const StatusView& view, const PoolConfig& pool, const PoolConditi
   json backends = json::array();
   for (const auto& backend : pool.backends) backends.push_back(backend_json(view, pool, backend));
   return {{"name", pool.name},
+          {"spills", decision != nullptr && decision->spills},
+          {"uses_backups", decision != nullptr && decision->uses_backups},
+          {"local_percent", view.builder.local_percent(view.ids.pool(pool.name))},
           {"state", decision ? to_string(decision->state) : "unknown"},
           {"level", to_string(condition.level)},
           {"up", condition.up},
@@ -313,6 +321,13 @@ PoolCondition pool_condition(const StatusView& view, const PoolConfig& pool) {
   if (decision != nullptr && decision->state == PoolState::panic)
     condition.warnings.push_back(
         "panic: fewer than `min_healthy` are up, so all that are not drained or held are used");
+  if (decision != nullptr)
+    if (auto text =
+            tier_text(view.config, pool, *decision, view.builder.local_percent(view.ids.pool(pool.name)));
+        !text.empty()) {
+      condition.level = StatusLevel::degraded;
+      condition.warnings.push_back(std::move(text));
+    }
   if (taking == 1) condition.warnings.push_back("no redundancy");
   if (taking == 0) {
     condition.level = StatusLevel::unserved;
@@ -355,6 +370,7 @@ std::string status_json(const StatusView& view) {
   if (view.watch.refused() != 0) level = std::max(level, StatusLevel::degraded);
   return dump(
       {{"instance", view.config.instance},
+       {"zone", view.config.zone},
        {"version", PORTICO_VERSION},
        {"level", to_string(level)},
        {"ready", not_ready.empty()},

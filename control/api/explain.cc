@@ -3,10 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "control/api/api.h"
 #include "control/api/telemetry_client.h"
+#include "control/tier_text.h"
 
 namespace portico {
 namespace {
@@ -116,6 +119,7 @@ json choices_json(const StatusView& view, const Question& question) {
   for (const PoolConfig& pool : view.config.pools) {
     if (pool.name != question.service->pool) continue;
     const uint16_t pool_id = view.ids.pool(pool.name);
+    const PoolDecision* decision = view.builder.decision(pool_id);
     for (const BackendConfig& backend : pool.backends) {
       const uint16_t id = view.ids.backend(pool.name, backend);
       const auto health = view.health.status(pool.name, backend.name).value_or(BackendHealth{});
@@ -124,6 +128,8 @@ json choices_json(const StatusView& view, const Question& question) {
       choices.push_back({{"name", backend.name},
                          {"share", view.builder.share(pool_id, id)},
                          {"health", std::string(to_string(health.state))},
+                         {"zone", backend.zone},
+                         {"standby", decision != nullptr && decision->standby.contains(id)},
                          {"admin", to_string(view.operators.state(pool.name, backend.name))},
                          {"next_hop", next_hop_of(view, pool_id, id, is_v4)}});
     }
@@ -131,12 +137,28 @@ json choices_json(const StatusView& view, const Question& question) {
   return choices;
 }
 
+// By the hash, and among whom.
+std::string why_normal(const StatusView& view, const std::string& pool, const PoolDecision* decision) {
+  std::string by_hash = "a new connection goes by the hash to one of the healthy backends";
+  const auto found = std::ranges::find(view.config.pools, pool, &PoolConfig::name);
+  if (decision == nullptr || found == view.config.pools.end()) return by_hash;
+  const std::string text =
+      tier_text(view.config, *found, *decision, view.builder.local_percent(view.ids.pool(pool)));
+  if (!text.empty()) return by_hash + "; " + text;
+  if (decision->standby.empty()) return by_hash;
+  const bool by_zone =
+      !view.config.zone.empty() && std::ranges::any_of(found->backends, [&](const auto& backend) {
+        return backend.zone == view.config.zone;
+      });
+  return by_hash + (by_zone ? " of zone " + view.config.zone : "") + "; the others are on standby";
+}
+
 // Why a new connection of the pool goes where it goes.
 std::string why_by_pool(const StatusView& view, const std::string& pool) {
   const PoolDecision* decision = view.builder.decision(view.ids.pool(pool));
   switch (decision ? decision->state : PoolState::normal) {
     case PoolState::normal:
-      return "a new connection goes by the hash to one of the healthy backends";
+      return why_normal(view, pool, decision);
     case PoolState::panic:
       return "fewer than `min_healthy` backends are healthy: all that are not drained or held are used";
     case PoolState::untested:

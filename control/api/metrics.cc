@@ -288,6 +288,13 @@ void add_pool(const StatusView& view, const PoolConfig& pool, Writer& out) {
   out.add("portico_pool_backends", "Configured backends.", kGauge, static_cast<double>(pool.backends.size()),
           of_pool);
   out.add("portico_pool_backends_up", "Backends whose checks all pass.", kGauge, condition.up, of_pool);
+  const PoolDecision* decision = view.builder.decision(pool_id);
+  out.add("portico_pool_spills", "1 if other zones' backends take connections of the own zone's.", kGauge,
+          decision != nullptr && decision->spills ? 1 : 0, of_pool);
+  out.add("portico_pool_uses_backups", "1 if `backup` backends take connections.", kGauge,
+          decision != nullptr && decision->uses_backups ? 1 : 0, of_pool);
+  out.add("portico_pool_local_usable_ratio", "Of the own zone's weight: what is usable; 1 without zones.",
+          kGauge, view.builder.local_percent(pool_id) * 0.01, of_pool);
   out.add("portico_pool_level", "0 ok, 1 degraded, 2 unserved.", kGauge, static_cast<double>(condition.level),
           of_pool);
   for (const auto& backend : pool.backends) {
@@ -296,6 +303,9 @@ void add_pool(const StatusView& view, const PoolConfig& pool, Writer& out) {
     const auto health = view.health.status(pool.name, backend.name);
     out.add("portico_backend_up", "1 if all checks of the backend pass.", kGauge,
             health && health->healthy ? 1 : 0, labels);
+    out.add("portico_backend_standby",
+            "1 if the backend could take connections and waits for others to fail.", kGauge,
+            decision != nullptr && decision->standby.contains(id) ? 1 : 0, labels);
     out.add("portico_backend_passive_probes_total",
             "Times that signals of the dataplane had the backend probed; control counts them.", kCounter,
             static_cast<double>(view.passive.probes(id)), labels);

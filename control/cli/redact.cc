@@ -18,7 +18,7 @@ constexpr size_t kLeastSecret = 6;
 // All keys of the configuration but those whose values may be secrets: hash_key; send, expect, body and path
 // (tests compare this with the schema).
 constexpr std::string_view kHarmless[] = {
-    "version", "instance", "vip_address", "dataplane", "nat", "tunnel", "services", "pools",
+    "version", "instance", "zone", "vip_address", "dataplane", "nat", "tunnel", "services", "pools",
     // dataplane, nat, tunnel
     "ports", "name", "devargs", "mtu", "workers", "worker_cpus", "idle", "huge_pages", "flows", "mbufs",
     "new_flow_rate", "reset_rate", "addresses", "sources", "gue_port",
@@ -28,7 +28,8 @@ constexpr std::string_view kHarmless[] = {
     // pools
     "backends", "address", "weight", "check_address", "check_addresses", "check", "checks", "all_down",
     "on_backend_down", "min_healthy", "table_size", "second_chance", "earlier_sets", "reset_after",
-    "slow_start", "flap_limit", "flap_half_life", "passive",
+    "slow_start", "flap_limit", "flap_half_life", "passive", "backup", "spill_below", "spill_hold",
+    "backup_below",
     // checks
     "kind", "port", "interval", "fast_interval", "timeout", "fall", "rise", "credentials", "source", "method",
     "host", "status", "verify", "sni", "ca_file", "certificate_days"};

@@ -172,6 +172,12 @@ std::string backend_remark(const json& status, const json& backend) {
     const int64_t left = deadline - status.value("now_ms", int64_t{0});
     remark += left > 0 ? "   resets what is left in " + format_age(left) : "   past its deadline";
   }
+  if (const std::string standby = text(backend, "standby"); !standby.empty())
+    remark += "   standby: " + standby;
+  else if (const std::string zone = text(backend, "zone"); !zone.empty())
+    remark += "   zone " + zone + (backend.value("backup", false) ? ", backup" : "");
+  else if (backend.value("backup", false))
+    remark += "   backup";
   remark += weight_words(status, backend);
   if (const json signals = nested(backend, "signals"); whole(signals, "probes") > 0)
     remark += fmt::format(

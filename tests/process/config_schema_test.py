@@ -24,7 +24,7 @@ dataplane: {ports: [{name: eth0}]}
 nat: {addresses: 198.18.0.20}
 tunnel: {sources: 198.51.100.0/26}
 services: {s: {listen: "198.18.0.10:80", pool: p, limits: {new_per_second: 5}}}
-pools: {p: {backends: {b: {address: 198.18.1.1}}, check: {rise: 2}, checks: {c: {port: 80}, d: {port: 443, kind: https, sni: x}}}}
+pools: {p: {backends: {b: {address: 198.18.1.1, zone: z}, c: {address: 198.18.1.2, zone: z, backup: true}}, check: {rise: 2}, checks: {c: {port: 80}, d: {port: 443, kind: https, sni: x}}}}
 """
 # Where each map of the schema stands in it.
 MAPS = {"": [], "dataplane": ["dataplane"], "port_map": ["dataplane", "ports", 0], "nat": ["nat"], "tunnel": ["tunnel"],

@@ -147,6 +147,80 @@ TEST_F(BuilderTest, KeepsItsTableWhileItIsCutOff) {
   EXPECT_STREQ(to_string(builder_.decision(id)->state), "reset");
 }
 
+// portal-1 and -2 here, -3 and -4 away, -5 a backup.
+Config two_zones() {
+  Config config = two_portals();
+  config.zone = "a";
+  config.services[0].mode = Mode::dsr_gue;
+  PoolConfig& pool = config.pools[0];
+  for (uint32_t i = 3; i <= 5; ++i)
+    pool.backends.push_back({.name = "portal-" + std::to_string(i), .v4 = v4(i)});
+  pool.backends[0].zone = pool.backends[1].zone = pool.backends[4].zone = "a";
+  pool.backends[2].zone = pool.backends[3].zone = "b";
+  pool.backends[4].backup = true;
+  pool.spill_below_percent = 100;
+  pool.spill_hold = std::chrono::seconds(30);
+  return config;
+}
+
+TEST_F(BuilderTest, ZonesThatHelpAreWarmAndKeepTheirFlows) {
+  constexpr uint64_t kSecond = 1'000'000'000;
+  Config config = two_zones();
+  config.pools[0].slow_start = std::chrono::seconds(10);
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  const BackendView up{.healthy = true, .known = true}, down{.known = true, .unreachable = true};
+  for (const auto& backend : config.pools[0].backends) health_[{"portals", backend.name}] = up;
+  const auto share = [&](size_t i) {
+    return builder_.share(ids_.pool("portals"), ids_.backend("portals", config.pools[0].backends[i]));
+  };
+  now_ns_ = 100 * kSecond;
+  build(config);
+  EXPECT_NEAR(share(0), 0.5, 0.01);
+  EXPECT_EQ(share(2) + share(3) + share(4), 0);
+  health_[{"portals", "portal-1"}] = down;
+  now_ns_ += kSecond;
+  build(config);
+  for (const size_t i : {1U, 2U, 3U}) EXPECT_NEAR(share(i), 1.0 / 3, 0.01) << "no slow start for who waited";
+  health_[{"portals", "portal-1"}] = up;
+  now_ns_ += kSecond;
+  build(config);
+  EXPECT_NEAR(share(0), 1.0 / 31, 0.01) << "who returns starts slowly";
+  EXPECT_EQ(builder_.next_change_ns(), now_ns_ + kSecond) << "the next step comes before the hold is over";
+  now_ns_ += 30 * kSecond;
+  const TableContent& back = build(config);
+  EXPECT_NEAR(share(0), 0.5, 0.01);
+  EXPECT_EQ(share(2), 0);
+  for (const BackendRecord& record : back.pools[0].backends)
+    EXPECT_EQ(BackendDisposition{record.disposition}, BackendDisposition::forward) << "their flows stay";
+}
+
+// Whoever of both zones a slot belonged to, a flow of then is found by the columns, on balancers of either
+// zone.
+TEST_F(BuilderTest, FallbacksNameWhatEachZoneHas) {
+  Config config = two_zones();
+  ASSERT_EQ(ids_.sync(config), std::nullopt);
+  for (const auto& backend : config.pools[0].backends)
+    health_[{"portals", backend.name}] = {.healthy = true, .known = true};
+  const auto table_of = [&](const char* zone) {
+    config.zone = zone;
+    builder_ = {};
+    return build(config).pools[0];
+  };
+  const TableContent::Pool here = table_of("a"), there = table_of("b"), alike = table_of("");
+  EXPECT_NE(here.lookup, there.lookup);
+  const uint8_t columns = here.record.fallback_columns;
+  ASSERT_GE(columns, 2);
+  const auto finds = [](const TableContent::Pool& pool, size_t slot, uint16_t id) {
+    const auto row = pool.fallback.begin() + static_cast<ptrdiff_t>(slot * pool.record.fallback_columns);
+    return pool.lookup[slot] == id ||
+           std::find(row, row + pool.record.fallback_columns, id) != row + pool.record.fallback_columns;
+  };
+  for (size_t slot = 0; slot < here.lookup.size(); ++slot) {
+    ASSERT_TRUE(finds(here, slot, there.lookup[slot]) && finds(here, slot, alike.lookup[slot])) << slot;
+    ASSERT_TRUE(finds(there, slot, here.lookup[slot]) && finds(there, slot, alike.lookup[slot])) << slot;
+  }
+}
+
 TEST_F(BuilderTest, KeepsARemovedBackendUntilItsFlowsAreGone) {
   Config config = two_portals();
   ASSERT_EQ(ids_.sync(config), std::nullopt);

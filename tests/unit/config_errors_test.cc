@@ -69,7 +69,7 @@ const std::vector<Case> kTopCases = {
     {"UnknownKey", with_top("@@dataplan: {ports: [e0]}\n"),
      "unknown key `dataplan`; did you mean `dataplane`?"},
     {"UnknownKeyFar", with_top("@@zebra: 1\n"),
-     "unknown key `zebra`; the keys here are version, instance, vip_address, hash_key, dataplane, nat, "
+     "unknown key `zebra`; the keys here are version, instance, zone, vip_address, hash_key, dataplane, nat, "
      "tunnel, "
      "services or pools"},
     {"RepeatedKey", with_top("instance: a\n@@instance: b\n"), "`instance` is already given on line 2"},
@@ -284,6 +284,19 @@ const std::vector<Case> kPoolCases = {
      "fewer than 100 each", false},
     {"BadAllDown", with_pool(kGoodBackends + ", all_down: @@keep"), "keep-last, reset or drop"},
     {"BadMinHealthy", with_pool(kGoodBackends + ", min_healthy: @@101%"), "from 0 to 100"},
+    {"BadSpill", with_pool(kGoodBackends + ", spill_below: @@200%"), "from 0 to 100"},
+    {"SpillWithoutZone", with_pool(kGoodBackends + ", spill_below: @@20%"),
+     "has a `zone`; remove `spill_below`"},
+    {"HoldWithoutZone", with_pool(kGoodBackends + ", spill_hold: @@1m"), "has a `zone`; remove `spill_hold`"},
+    {"ZoneOfSome", with_pool("backends: {p1: {address: 192.0.2.21, zone: a}, @@p2: {address: 192.0.2.22}}"),
+     "backend `p2` has no `zone`, but `p1` has; give all of a pool one, or none"},
+    {"ZoneName", with_pool("backends: {p1: {address: 192.0.2.21, zone: @@'a b'}}"), "letters, digits"},
+    {"ZoneOfBackendsAlone", with_pool("backends: {p1: {address: 192.0.2.21, zone: @@a}}"),
+     "this balancer has none: all are used alike; write `zone: a` at the top", false},
+    {"BackupBad", with_pool("backends: {p1: {address: 192.0.2.21, backup: @@yes}}"), "true or false"},
+    {"BackupsOnly", with_pool("backends: {p1: {address: 192.0.2.21, backup: @@true}}"),
+     "every backend of pool `portals` is a backup"},
+    {"BackupBelowAlone", with_pool(kGoodBackends + ", backup_below: @@20%"), "give one `backup: true`"},
     {"ResetAfterLong", with_pool(kGoodBackends + ", reset_after: @@2d"), "a duration from 0s to 1d"},
     {"ChecksEmpty", with_pool(kGoodBackends + ", checks: @@{}"), "`checks` is empty"},
     {"CheckWithoutPort", with_pool(kGoodBackends + ", checks: {@@a: {kind: tcp}}"), "`port` is missing"},

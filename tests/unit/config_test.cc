@@ -31,6 +31,7 @@ pools:
 
 constexpr char kLongest[] = R"(version: 1
 instance: edge-1
+zone: north
 vip_address: external
 hash_key: 00112233445566778899aabbccddeeff
 dataplane:
@@ -77,10 +78,13 @@ pools:
       portal-1:
         addresses: [192.0.2.21, "2001:db8::21"]
         weight: 50
+        zone: north
         check_address: 10.0.0.21
       portal-2:
         addresses: [192.0.2.22, "2001:db8::22"]
         check_addresses: {database: 10.0.0.22:3307, apache: "2001:db8:1::22"}
+        zone: south
+        backup: true
     check: {interval: 100ms, fast_interval: 20ms, fall: 3, credentials: check.cnf}
     checks:
       apache: 443
@@ -92,6 +96,9 @@ pools:
     all_down: reset
     on_backend_down: keep
     min_healthy: 50%
+    spill_below: 70%
+    spill_hold: 1m
+    backup_below: 20%
     table_size: 1009
     reset_after: 1m30s
     second_chance: false
@@ -220,6 +227,13 @@ TEST(Config, LongFormSaysEverything) {
   EXPECT_EQ(pool.backends.at(1).check_addresses.at("database").port, 3307);
   EXPECT_EQ(pool.backends.at(1).check_addresses.at("apache").port, 0);
   EXPECT_EQ(pool.min_healthy_percent, 50u);
+  EXPECT_EQ(config.zone, "north");
+  EXPECT_EQ(pool.backends.at(0).zone, "north");
+  EXPECT_FALSE(pool.backends.at(0).backup);
+  EXPECT_TRUE(pool.backends.at(1).backup);
+  EXPECT_EQ(pool.spill_below_percent, 70u);
+  EXPECT_EQ(pool.spill_hold, 1min);
+  EXPECT_EQ(pool.backup_below_percent, 20u);
   EXPECT_EQ(pool.reset_after, 90s);
   EXPECT_FALSE(pool.passive_probe);
 }

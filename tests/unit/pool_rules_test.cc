@@ -20,10 +20,17 @@ Candidate with(Candidate candidate, Admin admin) {
   return candidate;
 }
 
+// Without zones and backups.
+PoolDecision decide(const PoolConfig& pool, const std::vector<Candidate>& backends,
+                    const std::set<uint16_t>& last_usable) {
+  TierMemory memory;
+  return decide_pool(pool, backends, last_usable, choose_tiers(pool, backends, 0, memory));
+}
+
 TEST(DecidePool, UsesHealthyActiveBackendsOfWeight) {
   auto weightless = up(5);
   weightless.weight = 0;
-  const auto decision = decide_pool(
+  const auto decision = decide(
       {}, {up(1), down(2), with(up(3), Admin::drained), with(up(4), Admin::held), weightless, up(6)}, {});
   EXPECT_EQ(decision.state, PoolState::normal);
   EXPECT_EQ(decision.usable, (Ids{1, 6}));
@@ -31,15 +38,15 @@ TEST(DecidePool, UsesHealthyActiveBackendsOfWeight) {
 }
 
 TEST(DecidePool, KeepsTheLastUsableOnesWhenAllAreDown) {
-  const auto decision = decide_pool({}, {down(1), down(2), down(3)}, {2, 3, 9});
+  const auto decision = decide({}, {down(1), down(2), down(3)}, {2, 3, 9});
   EXPECT_EQ(decision.state, PoolState::kept_last);
   EXPECT_EQ(decision.usable, (Ids{2, 3}));
 }
 
 TEST(DecidePool, FallsBackToAllActiveOnesThenToDrainedOnesButNeverToHeldOnes) {
-  EXPECT_EQ(decide_pool({}, {down(1), down(2), with(down(3), Admin::drained)}, {}).usable, (Ids{1, 2}));
-  EXPECT_EQ(decide_pool({}, {with(up(3), Admin::drained), with(up(4), Admin::held)}, {4}).usable, (Ids{3}));
-  const auto held = decide_pool({}, {with(up(4), Admin::held)}, {4});
+  EXPECT_EQ(decide({}, {down(1), down(2), with(down(3), Admin::drained)}, {}).usable, (Ids{1, 2}));
+  EXPECT_EQ(decide({}, {with(up(3), Admin::drained), with(up(4), Admin::held)}, {4}).usable, (Ids{3}));
+  const auto held = decide({}, {with(up(4), Admin::held)}, {4});
   EXPECT_EQ(held.state, PoolState::reset);
   EXPECT_TRUE(held.usable.empty());
 }
@@ -47,22 +54,22 @@ TEST(DecidePool, FallsBackToAllActiveOnesThenToDrainedOnesButNeverToHeldOnes) {
 TEST(DecidePool, RefusesOrDropsWhenToldTo) {
   PoolConfig pool;
   pool.all_down = AllDown::reset;
-  EXPECT_EQ(decide_pool(pool, {down(1)}, {1}).disposition(), PoolDisposition::reset);
+  EXPECT_EQ(decide(pool, {down(1)}, {1}).disposition(), PoolDisposition::reset);
   pool.all_down = AllDown::drop;
-  EXPECT_EQ(decide_pool(pool, {down(1)}, {1}).disposition(), PoolDisposition::drop);
+  EXPECT_EQ(decide(pool, {down(1)}, {1}).disposition(), PoolDisposition::drop);
 }
 
 TEST(DecidePool, PanicsBelowMinHealthyAndBeforeAllDown) {
   PoolConfig pool;
   pool.min_healthy_percent = 50;
   pool.all_down = AllDown::drop;
-  EXPECT_EQ(decide_pool(pool, {up(1), down(2)}, {}).state, PoolState::normal);
-  const auto panic = decide_pool(pool, {up(1), down(2), down(3), with(up(4), Admin::drained)}, {});
+  EXPECT_EQ(decide(pool, {up(1), down(2)}, {}).state, PoolState::normal);
+  const auto panic = decide(pool, {up(1), down(2), down(3), with(up(4), Admin::drained)}, {});
   EXPECT_EQ(panic.state, PoolState::normal) << "the drained one is healthy and counts";
-  const auto few = decide_pool(pool, {up(1), down(2), down(3), with(down(4), Admin::drained)}, {});
+  const auto few = decide(pool, {up(1), down(2), down(3), with(down(4), Admin::drained)}, {});
   EXPECT_EQ(few.state, PoolState::panic);
   EXPECT_EQ(few.usable, (Ids{1, 2, 3}));
-  EXPECT_EQ(decide_pool(pool, {down(1), down(2)}, {}).state, PoolState::panic);
+  EXPECT_EQ(decide(pool, {down(1), down(2)}, {}).state, PoolState::panic);
 }
 
 Candidate unknown(uint16_t id) {
@@ -71,13 +78,13 @@ Candidate unknown(uint16_t id) {
 
 TEST(DecidePool, LeavesOutWhatHasNoResultYet) {
   PoolConfig pool;
-  EXPECT_EQ(decide_pool(pool, {up(1), unknown(2)}, {}).usable, Ids{1});
-  EXPECT_EQ(decide_pool(pool, {down(1), unknown(2)}, {1}).usable, Ids{1});
+  EXPECT_EQ(decide(pool, {up(1), unknown(2)}, {}).usable, Ids{1});
+  EXPECT_EQ(decide(pool, {down(1), unknown(2)}, {1}).usable, Ids{1});
   pool.min_healthy_percent = 50;
-  const auto added = decide_pool(pool, {up(1), unknown(2), unknown(3)}, {});
+  const auto added = decide(pool, {up(1), unknown(2), unknown(3)}, {});
   EXPECT_EQ(added.state, PoolState::normal);
   EXPECT_EQ(added.usable, Ids{1});
-  const auto panic = decide_pool(pool, {up(1), down(2), down(3), unknown(4)}, {});
+  const auto panic = decide(pool, {up(1), down(2), down(3), unknown(4)}, {});
   EXPECT_EQ(panic.state, PoolState::panic);
   EXPECT_EQ(panic.usable, (Ids{1, 2, 3}));
 }
@@ -87,24 +94,24 @@ TEST(DecidePool, UsesAllWhereNothingIsKnown) {
   pool.min_healthy_percent = 50;
   for (const AllDown all_down : {AllDown::keep_last, AllDown::reset, AllDown::drop}) {
     pool.all_down = all_down;
-    const auto decision = decide_pool(pool, {unknown(1), unknown(2), with(unknown(3), Admin::held)}, {});
+    const auto decision = decide(pool, {unknown(1), unknown(2), with(unknown(3), Admin::held)}, {});
     EXPECT_EQ(decision.state, PoolState::untested);
     EXPECT_EQ(decision.usable, (Ids{1, 2}));
     EXPECT_EQ(decision.disposition(), PoolDisposition::serve);
   }
   pool.all_down = AllDown::keep_last;
-  const auto kept = decide_pool(pool, {unknown(1), unknown(2)}, {2, 7});
+  const auto kept = decide(pool, {unknown(1), unknown(2)}, {2, 7});
   EXPECT_EQ(kept.state, PoolState::kept_last);
   EXPECT_EQ(kept.usable, Ids{2}) << "a restarted control knows who served";
   pool.all_down = AllDown::reset;
   pool.min_healthy_percent = 0;
-  EXPECT_EQ(decide_pool(pool, {down(1), unknown(2)}, {}).state, PoolState::reset);
+  EXPECT_EQ(decide(pool, {down(1), unknown(2)}, {}).state, PoolState::reset);
 }
 
 TEST(DecidePool, DoesNotCountHeldBackendsForMinHealthy) {
   PoolConfig pool;
   pool.min_healthy_percent = 60;
-  EXPECT_EQ(decide_pool(pool, {up(1), with(down(2), Admin::held)}, {}).state, PoolState::normal);
+  EXPECT_EQ(decide(pool, {up(1), with(down(2), Admin::held)}, {}).state, PoolState::normal);
 }
 
 TEST(KeepLastWindow, IsTwiceWhatTheSlowestCheckTakes) {
@@ -312,8 +319,8 @@ TEST_F(KeptLast, KnowWhenTheyLastTookFlows) {
 TEST(DecidePool, UsesADampedBackendOnlyWhereNoOtherIsUp) {
   Candidate restless = up(1);
   restless.damped = true;
-  EXPECT_EQ(decide_pool({}, {restless, up(2)}, {}).usable, (Ids{2}));
-  const auto alone = decide_pool({}, {restless, down(2)}, {});
+  EXPECT_EQ(decide({}, {restless, up(2)}, {}).usable, (Ids{2}));
+  const auto alone = decide({}, {restless, down(2)}, {});
   EXPECT_EQ(alone.state, PoolState::normal);
   EXPECT_EQ(alone.usable, (Ids{1}));
 }

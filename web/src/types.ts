@@ -15,6 +15,9 @@ export interface Check {
 export interface Backend {
   name: string;
   addresses: string[];
+  zone: string;
+  backup: boolean;
+  standby: string;
   weight: number;
   health: string;
   since_ms: number;

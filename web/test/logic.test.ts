@@ -10,7 +10,7 @@ import {explanationLines} from '../src/views/explain';
 import {largest} from '../src/views/traffic';
 
 function backend(name: string, more: Partial<Backend> = {}): Backend {
-  return {name, addresses: [], weight: 100, health: 'up', since_ms: 0, reason: '', admin: 'active', admin_since_ms: 0, admin_who: '',
+  return {name, addresses: [], zone: '', backup: false, standby: '', weight: 100, health: 'up', since_ms: 0, reason: '', admin: 'active', admin_since_ms: 0, admin_who: '',
           admin_why: '', share: 0.5, flows: 7, new_per_second: 1, bits_per_second: 8, checks_passed: 1, checks_total: 1, checks: [], ...more};
 }
 const poolOf = (...backends: Backend[]): Pool =>

@@ -127,7 +127,8 @@ class BackendRow {
 
 function stateWords(backend: Backend): string {
   const health = backend.health === 'unknown' ? 'waiting' : backend.health;
-  return backend.admin === 'active' ? health : `${health}, ${backend.admin}`;
+  if (backend.admin === 'active') return backend.standby ? `${health}, standby` : health;
+  return `${health}, ${backend.admin}`;
 }
 
 function checkText(check: Backend['checks'][number]): string {
@@ -142,6 +143,9 @@ function checksText(status: Status, backend: Backend): string {
     lines.push(`${backend.admin}${since}${who}${backend.admin_why ? `: ${backend.admin_why}` : ''}`);
   }
   if (backend.weight === 0) lines.push('weight 0');
+  const place = [backend.zone && `zone ${backend.zone}`, backend.backup && 'backup'].filter(Boolean).join(', ');
+  if (backend.standby) lines.push(`standby: ${backend.standby}`);
+  else if (place) lines.push(place);
   return lines.join('\n');
 }
 
