@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "control/cli/declarations.h"
+#include "control/cli/top.h"
 
 namespace portico::cli {
 
@@ -25,7 +26,7 @@ bool takes_value(const CLI::Option& option) {
 }
 
 std::string kind_of(const CLI::Option& option) {
-  return option.get_positional() ? option.get_name(true) : option.get_type_name();
+  return option.get_positional() ? option.get_name(true) : value_name(option);
 }
 
 // What the two shells' functions need of a command, as assignments.
@@ -59,8 +60,10 @@ std::string tables(const CLI::App& app) {
     commands += (commands.empty() ? "" : " ") + command->get_name();
     out += fmt::format("    {}) {} ;;\n", command->get_name(), assignments(*command));
   }
+  std::string orders;
+  for (const std::string_view order : kTopOrders) orders += (orders.empty() ? "" : " ") + std::string(order);
   return out + fmt::format("    *) {} ;;\n  esac\n}}\n", assignments(app)) +
-         fmt::format("_portico_commands='{}'\n", commands);
+         fmt::format("_portico_commands='{}'\n_portico_orders='{}'\n", commands, orders);
 }
 
 // Reads the words before the one that is being completed; leaves `candidates`, or `files` set to 1. The same
@@ -120,7 +123,7 @@ _portico_names() {
     BACKEND*) what=backends ;;
     SERVICE | TARGET) what=services ;;
     VERSION) what=versions ;;
-    ORDER) printf 'pool state share flows new bits check\n' | tr ' ' '\n' ;;
+    ORDER) printf '%s\n' "$_portico_orders" ;;
     WEIGHT) printf 'default\n' ;;
   esac
   if [ -z "$what" ]; then return; fi
@@ -159,6 +162,12 @@ if [ "${funcstack[1]}" = _portico ]; then _portico "$@"; else compdef _portico p
 )sh";
 
 }  // namespace
+
+// CLI11 adds the checks of a value to its name: "ORDER:{pool,state}".
+std::string value_name(const CLI::Option& option) {
+  const std::string name = option.get_type_name();
+  return name.substr(0, name.find(':'));
+}
 
 std::string bash_completion(const CLI::App& app) {
   return "# bash completion for portico(1), made from its declarations.\n# shellcheck shell=bash\n" +

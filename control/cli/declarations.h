@@ -6,10 +6,13 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace portico::cli {
 
+// The name of an option's value: "FILE", without what else may be said of it.
+std::string value_name(const CLI::Option& option);
 // portico(1) in the man(7) macros.
 std::string manual_page(const CLI::App& app, const std::string& version);
 // What bash and zsh read. They ask `portico complete WHAT` for names: of backends, services and versions.

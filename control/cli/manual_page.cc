@@ -64,7 +64,7 @@ std::string name_of(const CLI::Option& option) {
   for (const std::string& name : option.get_lnames())
     names += (names.empty() ? "" : ", ") + roff("--" + name);
   std::string out = "\\fB" + names + "\\fR";
-  if (option.get_items_expected_max() > 0) out += " \\fI" + roff(option.get_type_name()) + "\\fR";
+  if (option.get_items_expected_max() > 0) out += " \\fI" + roff(value_name(option)) + "\\fR";
   return out;
 }
 

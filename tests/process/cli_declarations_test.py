@@ -106,6 +106,7 @@ class DeclarationsTest(unittest.TestCase):
         self.assertEqual(self.bash('diff', '4'), ['4'])
         self.assertEqual(self.bash('what-if', '--remove', 'portal'), ['portal-1'])
         self.assertEqual(self.bash('check-config', 'control'), ['control.sock'])
+        self.assertEqual(self.bash('top', '--sort', 'f'), ['flows'])
         self.assertEqual(self.bash('nonsense', 'x'), [])
 
     def test_bash_is_silent_without_control(self):
@@ -116,6 +117,7 @@ class DeclarationsTest(unittest.TestCase):
         offered = self.zsh('drain', '')
         self.assertLess({'portal-1', 'a/both', '--deadline', '--json'}, set(offered))
         self.assertEqual(self.zsh('what-if', '--remove', ''), ['portal-1', 'a/both', 'b/both'])
+        self.assertEqual(self.zsh('top', '--sort', '')[-2:], ['bits', 'check'])
         self.assertEqual(self.zsh('check-config', ''), ['FILES'])
 
     # What the line of an interactive shell shows after these keys.
