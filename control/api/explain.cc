@@ -166,7 +166,7 @@ std::string why_by_pool(const StatusView& view, const std::string& pool) {
     case PoolState::kept_last:
       return "no backend is up: connections go where they went last (`all_down: keep-last`)";
     case PoolState::cut_off:
-      return "this balancer is cut off: connections go where they went before";
+      return "nobody answers any check of this balancer: connections go where they went before";
     case PoolState::reset:
       return "no backend can be used: connections are reset";
     case PoolState::drop:

@@ -147,7 +147,8 @@ TEST_F(PoolTiers, ChoosesAmongTheUsableAndNeverNoneOfThem) {
     pool_.backup_below_percent = any(101);
     std::vector<Candidate> backends;
     Ids usable;
-    for (uint16_t id = 0; id < 1 + any(6); ++id) {
+    const auto count = static_cast<uint16_t>(1 + any(6));
+    for (uint16_t id = 0; id < count; ++id) {
       Candidate c = here(id, any(2) == 0);
       c.is_local = any(2) == 0;
       c.is_backup = any(3) == 0;
