@@ -18,7 +18,23 @@
   X(bad_tcp_flags, "a flag combination that no TCP sends (RFC 9293), such as SYN with FIN; a scanner")     \
   X(bad_source, "the source is multicast, broadcast, loopback, unspecified or one of our own addresses")   \
   X(ttl_expired, "the TTL or hop limit ran out here; look for a routing loop")                             \
-  X(fragment, "an IP fragment; fragments are not forwarded: check the path's MTU")                         \
+  X(fragment, "an IP fragment where the configuration says `fragments: drop`")                             \
+  X(fragment_malformed,                                                                                    \
+    "a fragment that is empty, ends between multiples of 8 bytes, or ends beyond the largest packet; "     \
+    "look for an attack")                                                                                  \
+  X(fragment_tiny,                                                                                         \
+    "a first fragment without the whole TCP header, or a later one that begins inside it (RFC 1858, RFC "  \
+    "7112); look for an attack")                                                                           \
+  X(fragment_duplicate, "a fragment that had come before, with the same bytes; a network that repeats")    \
+  X(fragment_overlap,                                                                                      \
+    "a fragment of a packet of which two contradict each other (RFC 5722, RFC 8200); look for an attack")  \
+  X(fragment_too_long,                                                                                     \
+    "a fragment of a packet that is larger than a packet buffer: raise the port's "                        \
+    "`mtu` if it is to pass")                                                                              \
+  X(fragment_timeout, "a fragment of a packet whose others did not come within 2 s; look for loss")        \
+  X(fragment_evicted,                                                                                      \
+    "a fragment of a packet that gave way to newer ones before it was whole; look for a flood of "         \
+    "fragments")                                                                                           \
   X(ipv6_extension, "an IPv6 extension header chain that is too long or that TCP does not need")           \
   X(not_tcp,                                                                                               \
     "neither TCP nor ICMP, to a service's or NAT address, where nothing else is; look for a scanner")      \
@@ -58,7 +74,7 @@
   X(icmp_unknown_flow, "an ICMP error about a connection that is not known here")                          \
   X(handover_full, "the ring to the worker that owns the flow is full; workers are overloaded")            \
   X(tx_full, "the transmit queue is full; the link or the peer's queue is overloaded")                     \
-  X(no_mbuf, "no packet buffer for an answer; raise `mbufs`")                                              \
+  X(no_mbuf, "no packet buffer for an answer, or for what comes or goes in fragments; raise `mbufs`")      \
   X(no_table, "no table has been adopted yet; is portico-control running?")                                \
   X(flow_reset, "a packet of a connection whose backend went down; answered with RST")                     \
   X(rate_limited, "an answer (RST, ICMP) that was not sent because of the rate limit; look for a flood")   \

@@ -173,7 +173,12 @@ struct Feedback {
   // Of ports by AF_XDP, what the XDP program did with frames: to a worker's socket, to the kernel, and
   // dropped since no socket polls their queue.
   uint64_t steered_to_dataplane, steered_to_kernel, steered_no_socket;
-  uint64_t reserved[6];
+  uint64_t reassembled;       // packets that were put together from fragments
+  uint64_t fragments_joined;  // fragments that such packets came in
+  uint64_t fragments_held;    // gauge: fragments that wait for the others of their packet
+  uint64_t fragmented;        // of `forwarded`: packets that went on in fragments
+  uint64_t fragments_sent;    // the fragments of those
+  uint64_t reserved[1];
   TakeOverFeedback take_over;
   PortFeedback ports[kMaxPorts];
   WorkerFeedback workers[kMaxWorkers];

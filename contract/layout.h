@@ -16,7 +16,7 @@
 
 namespace portico {
 
-inline constexpr uint32_t kAbiVersion = 8;
+inline constexpr uint32_t kAbiVersion = 9;
 inline constexpr uint64_t kTableMagic = 0x656c626174747270;     // "prttable"
 inline constexpr uint64_t kFeedbackMagic = 0x6b63616264747270;  // "prtdback"
 
@@ -76,6 +76,8 @@ enum class Affinity : uint8_t { connection = 1, client = 2 };
 enum class ProxyProtocol : uint8_t { none = 0, v2 = 1 };
 enum class IdleMode : uint8_t { poll = 1, adaptive = 2 };
 enum class HugePages : uint8_t { required = 1, off = 2 };
+// What becomes of IP fragments of TCP to a listener or NAT address.
+enum class Fragments : uint8_t { reassemble = 1, drop = 2 };
 
 // What a pool does with new flows.
 enum class PoolDisposition : uint8_t {
@@ -161,7 +163,8 @@ struct SettingsRecord {
   Address tunnel_source_v4, tunnel_source_v6;
   uint8_t tunnel_length_v4, tunnel_length_v6;  // bits of their own family; 0 with none
   uint16_t gue_port;                           // UDP port of backends in dsr_gue: 1..65535
-  uint8_t reserved2[4];
+  uint8_t fragments;                           // Fragments
+  uint8_t reserved2[3];
 };
 static_assert(sizeof(SettingsRecord) == 416);
 

@@ -55,7 +55,7 @@ constexpr uint64_t table_struct_hash() {
   PORTICO_STRUCT(SettingsRecord) F(hash_key) F(workers) F(flows) F(mbufs) F(idle) F(huge_pages)
     F(new_flow_rate) F(reset_rate) F(timeout_syn_ms) F(timeout_closing_ms) F(timeout_half_closed_ms)
     F(instance) F(worker_cpus) F(tunnel_source_v4) F(tunnel_source_v6) F(tunnel_length_v4) F(tunnel_length_v6)
-    F(gue_port)
+    F(gue_port) F(fragments)
 #undef F
 #define F(field) PORTICO_FIELD(PortRecord, field)
   PORTICO_STRUCT(PortRecord) F(name) F(devargs) F(queues) F(mtu)
@@ -150,7 +150,8 @@ constexpr uint64_t feedback_struct_hash() {
 #undef F
 #define F(field) PORTICO_FIELD(Feedback, field)
   PORTICO_STRUCT(Feedback) F(header) F(drops) F(to_kernel) F(answered) F(kernel_taken) F(from_kernel) F(kernel_waits) F(forwarded)
-    F(originated) F(steered_to_dataplane) F(steered_to_kernel) F(steered_no_socket) F(take_over)
+    F(originated) F(reassembled) F(fragments_joined) F(fragments_held)
+    F(fragmented) F(fragments_sent) F(steered_to_dataplane) F(steered_to_kernel) F(steered_no_socket) F(take_over)
     F(ports) F(workers) F(services) F(backends) F(resolve)
 #undef F
       // clang-format on

@@ -84,6 +84,7 @@ Complaint check_settings(const SettingsRecord& s) {
   if (s.mbufs > kMaxMbufs) return bad("mbufs", above(s.mbufs, kMaxMbufs));
   if (!is_one_of(s.idle, IdleMode::adaptive)) return bad("idle", kUnknownValue);
   if (!is_one_of(s.huge_pages, HugePages::off)) return bad("huge_pages", kUnknownValue);
+  if (!is_one_of(s.fragments, Fragments::drop)) return bad("fragments", kUnknownValue);
   if (s.timeout_syn_ms == 0) return bad("timeout_syn_ms", "0");
   if (s.timeout_closing_ms == 0) return bad("timeout_closing_ms", "0");
   if (s.timeout_half_closed_ms == 0) return bad("timeout_half_closed_ms", "0");

@@ -33,6 +33,7 @@ SettingsRecord build_settings(const Config& config) {
   s.tunnel_source_v6 = config.tunnel.v6 ? config.tunnel.v6->address : Address{};
   s.tunnel_length_v6 = config.tunnel.v6 ? config.tunnel.v6->length : 0;
   s.gue_port = config.tunnel.gue_port;
+  s.fragments = static_cast<uint8_t>(config.dataplane.fragments);
   set_text(s.instance, config.instance);
   set_text(s.worker_cpus, config.dataplane.worker_cpus);
   return s;

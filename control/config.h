@@ -161,6 +161,7 @@ struct DataplaneConfig {
   std::string worker_cpus;  // "2,3"; empty: chosen
   IdleMode idle = IdleMode::adaptive;
   HugePages huge_pages = HugePages::required;
+  Fragments fragments = Fragments::reassemble;
   uint32_t flows = 1048576;     // over all workers, per family and mode
   uint32_t mbufs = 0;           // 0: chosen
   uint32_t new_flow_rate = 0;   // per worker and second; 0: no limit

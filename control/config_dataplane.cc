@@ -92,6 +92,7 @@ void read_dataplane(ConfigReader& reader, const YamlNode& node, DataplaneConfig&
   read_workers(reader, fields, dataplane);
   fields.choice("idle", kIdleChoices, dataplane.idle);
   fields.choice("huge_pages", kHugePagesChoices, dataplane.huge_pages);
+  fields.choice("fragments", kFragmentsChoices, dataplane.fragments);
   fields.number("flows", kFewestFlows, kMostFlows, dataplane.flows);
   fields.number_or("auto", "mbufs", kFewestMbufs, kMostMbufs, dataplane.mbufs);
   fields.number_or("unlimited", "new_flow_rate", 1, kHighestRate, dataplane.new_flow_rate);

@@ -107,6 +107,7 @@ void write_dataplane(Writer& writer, const DataplaneConfig& dataplane) {
                path + "/worker_cpus");
   writer.value("idle", to_word(dataplane.idle), path + "/idle");
   writer.value("huge_pages", to_word(dataplane.huge_pages), path + "/huge_pages");
+  writer.value("fragments", to_word(dataplane.fragments), path + "/fragments");
   writer.number("flows", dataplane.flows, path + "/flows");
   writer.number_or("auto", "mbufs", dataplane.mbufs, path + "/mbufs");
   writer.number_or("unlimited", "new_flow_rate", dataplane.new_flow_rate, path + "/new_flow_rate");

@@ -45,6 +45,8 @@ inline constexpr Choice<IdleMode> kIdleChoices[] = {{"poll", IdleMode::poll},
                                                     {"adaptive", IdleMode::adaptive}};
 inline constexpr Choice<HugePages> kHugePagesChoices[] = {{"required", HugePages::required},
                                                           {"off", HugePages::off}};
+inline constexpr Choice<Fragments> kFragmentsChoices[] = {{"reassemble", Fragments::reassemble},
+                                                          {"drop", Fragments::drop}};
 
 // The word of a value; empty if the table has none.
 template <typename T, size_t N>
@@ -87,6 +89,9 @@ constexpr std::string_view to_word(IdleMode value) {
 }
 constexpr std::string_view to_word(HugePages value) {
   return word_of(kHugePagesChoices, value);
+}
+constexpr std::string_view to_word(Fragments value) {
+  return word_of(kFragmentsChoices, value);
 }
 
 }  // namespace portico

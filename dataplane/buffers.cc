@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "dataplane/fragment_table.h"
 #include "dataplane/handover.h"
 
 namespace portico {
@@ -18,7 +19,7 @@ constexpr uint32_t kFrameOverhead = 26;  // Ethernet header, two tags, FCS
 
 uint32_t choose_mbuf_count(uint32_t ports, uint32_t workers) {
   const uint32_t per_queue = kFillRing + 3 * kQueueDescriptors;
-  const uint32_t per_worker = 2 * kPoolCache + kHandoverRingSize;
+  const uint32_t per_worker = 2 * kPoolCache + kHandoverRingSize + kMostDatagrams;
   return ports * workers * per_queue + workers * per_worker + 2047;
 }
 

@@ -12,7 +12,8 @@ inline constexpr uint16_t kQueueDescriptors = 1024;
 // Buffers that a thread keeps for itself.
 inline constexpr uint32_t kPoolCache = 256;
 
-// Packet buffers per NUMA node: what the queues of the ports hold, what is on its way in rings and caches,
+// Packet buffers per NUMA node: what the queues of the ports hold, what is on its way in rings and caches or
+// waits for further fragments,
 // and as much again for bursts.
 uint32_t choose_mbuf_count(uint32_t ports, uint32_t workers);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a parsed packet is to us.
+#include "dataplane/fragments.h"
 #include "dataplane/kernel_rules.h"
 #include "dataplane/parse.h"
 #include "dataplane/plain.h"
@@ -91,8 +92,7 @@ void classify_ip(WorkerCore& core, Packet& packet) {
     return;
   }
   if (packet.kind == Kind::other_ip) return to_kernel_or_drop(core, packet, DropReason::not_tcp);
-  packet.path = Path::done;
-  drop(core, packet.mbuf, DropReason::fragment);
+  take_fragment<F>(core, packet);
 }
 
 void classify(WorkerCore& core, Packet& packet) {

@@ -61,6 +61,7 @@ struct FlowSet {
   uint32_t dsr_victim = 0, nat_victim = 0;  // where the search for an entry to evict goes on
 };
 
+class FragmentTable;
 class HeaderTimers;
 class SourceLimits;
 
@@ -106,7 +107,7 @@ struct WorkerCore {
   uint64_t cycles = 0;  // TSC
   uint32_t now = 0;     // the same as a tick
   Timeouts timeouts{};
-  TokenBucket new_flows, evictions, answers, sweep_resets, icmp_rounds, too_big, claimed_urgent;
+  TokenBucket new_flows, evictions, answers, sweep_resets, icmp_rounds, whole_rounds, too_big, claimed_urgent;
   uint64_t last_sweep = 0;     // TSC
   uint64_t swept_version = 0;  // Table::flow_version of the last sweep
   uint32_t swept_since = 0;    // the tick since which it is that
@@ -126,9 +127,16 @@ struct WorkerCore {
   WorkerCounters counters;
   ResolveQueue resolve;
   WaitingRoom waiting;
+  // Packets that fragments of the burst under way have made whole: at most one each.
+  std::array<rte_mbuf*, kBurstSize> wholes;
+  uint32_t whole_count = 0;
+  uint32_t split_count = 0;  // packets that left in fragments with an identification of ours
   // Set once by prepare() on the main thread (release); null: no service needs them.
   std::atomic<HeaderTimers*> header_timers{nullptr};
   std::unique_ptr<HeaderTimers> header_timers_owner;
+  // The same where the settings say that fragments are put together.
+  std::atomic<FragmentTable*> fragments{nullptr};
+  std::unique_ptr<FragmentTable> fragments_owner;
   // The same for services that limit their sources.
   std::atomic<SourceLimits*> source_limits{nullptr};
   std::unique_ptr<SourceLimits> source_limits_owner;

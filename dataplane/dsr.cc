@@ -67,7 +67,7 @@ bool has_second_chance(const Table& table, uint16_t service) {
 // that is refused leaves that as it is.
 template <typename F>
 void open(WorkerCore& core, DsrFlows<F>& flows, Packet& p, uint32_t old = 0) {
-  if (old == 0 && hand_over_moved(core, p)) return;
+  if (old == 0 && hand_over_unknown<F>(core, p)) return;
   const bool is_syn = (p.flags & (kSyn | kAck)) == kSyn;
   if (!is_syn) bump(core.counters.services[p.service].missed);
   const uint16_t backend = admit<F>(core, p);

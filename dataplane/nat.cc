@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Address translation in both directions: client and VIP on one side, NAT address and backend on the other.
 // In mode dnat the NAT address is the client's own, and so is the port.
+#include "dataplane/fragments.h"
 #include "dataplane/nat_deltas.h"
 #include "dataplane/new_entry.h"
 #include "dataplane/proxy.h"
@@ -76,7 +77,7 @@ bool take_source(WorkerCore& core, NatFlows<F>& flows, NatEntry<F>& entry, uint3
 // `old`: the flow in whose place the new one is to come, or 0. A SYN that is refused leaves it as it is.
 template <typename F>
 void open(WorkerCore& core, NatFlows<F>& flows, Packet& p, uint32_t old = 0) {
-  if (old == 0 && hand_over_moved(core, p)) return;
+  if (old == 0 && hand_over_unknown<F>(core, p)) return;
   if ((p.flags & (kSyn | kAck)) != kSyn) {
     bump(core.counters.services[p.service].missed);
     if (!may_enter<F>(core, p)) return;
@@ -189,7 +190,7 @@ void observe_from_backend(WorkerCore& core, NatFlows<F>& flows, uint32_t referen
 // has it from a device that does not. False: it is here, or nowhere.
 template <typename F>
 bool hand_over_reply(WorkerCore& core, Packet& p) {
-  if (p.was_handed_over || core.port_sharers<F>() == core.config.worker_count) return false;
+  if (was_given(p) || core.port_sharers<F>() == core.config.worker_count) return false;
   const LocalAddress* const local = core.table->find_local(destination_of<F>(p.l3));
   if (local == nullptr) return false;  // to a client: this worker is the one
   const uint32_t owner =

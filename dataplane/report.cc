@@ -92,6 +92,11 @@ void Report::write(DataplaneState state, Adoption& adoption, const std::vector<W
   sum.answered = 0;
   sum.forwarded = 0;
   sum.originated = 0;
+  sum.reassembled = 0;
+  sum.fragments_joined = 0;
+  sum.fragments_held = 0;
+  sum.fragmented = 0;
+  sum.fragments_sent = 0;
   for (const uint16_t id : services_) sum.services[id] = {};
   for (const uint16_t id : backends_) sum.backends[id] = {};
   for (WorkerThread* worker : workers) gather_worker(worker->index(), *worker, now_ns);
@@ -171,6 +176,11 @@ void Report::gather_counters(const WorkerCounters& counters) {
   for (const uint16_t id : backends_) add_words(sum.backends[id], counters.backends[id]);
   sum.forwarded += load_counter(counters.forwarded);
   sum.originated += load_counter(counters.originated);
+  sum.reassembled += load_counter(counters.reassembled);
+  sum.fragments_joined += load_counter(counters.fragments_joined);
+  sum.fragments_held += load_counter(counters.fragments_held);
+  sum.fragmented += load_counter(counters.fragmented);
+  sum.fragments_sent += load_counter(counters.fragments_sent);
 }
 
 void Report::gather_host(const HostCounters& counters) {
@@ -247,6 +257,11 @@ void Report::copy_out(Feedback& out) const {
   out.kernel_waits = in.kernel_waits;
   out.forwarded = in.forwarded;
   out.originated = in.originated;
+  out.reassembled = in.reassembled;
+  out.fragments_joined = in.fragments_joined;
+  out.fragments_held = in.fragments_held;
+  out.fragmented = in.fragmented;
+  out.fragments_sent = in.fragments_sent;
   out.steered_to_dataplane = in.steered_to_dataplane;
   out.steered_to_kernel = in.steered_to_kernel;
   out.steered_no_socket = in.steered_no_socket;

@@ -139,8 +139,8 @@ void forward_tunnel_error(WorkerCore& core, Packet& packet);
 
 // --- too_big.cc ---
 // Tells the sender of a packet what fits the way that it was to go: `mtu` bytes, or the least that senders
-// take for an MTU. What no answer would mend is dropped as exceeds_mtu: IPv4 without DF, what is no larger
-// than that least, ICMP errors. No more are answered than the rate of RSTs allows.
+// take for an MTU. What no answer would mend is dropped as exceeds_mtu: what is no larger than that least,
+// ICMP errors. No more are answered than the rate of RSTs allows.
 template <typename F>
 void answer_too_big(WorkerCore& core, Packet& packet, uint32_t mtu);
 
@@ -248,6 +248,8 @@ void repeat_headers(WorkerCore& core, uint64_t output_end);
 
 // --- transmit.cc ---
 void drop(WorkerCore& core, rte_mbuf* mbuf, DropReason reason);
+// Frees a buffer behind the burst, whose packet has been counted.
+void discard(WorkerCore& core, rte_mbuf* mbuf);
 // Whether the packet came by a port with a way to the kernel.
 inline bool has_kernel_path(const WorkerCore& core, const Packet& packet) {
   return (core.config.kernel_ports >> packet.mbuf->port & 1) != 0;
@@ -261,8 +263,10 @@ inline bool was_asked_for(const Packet& packet) {
   return packet.was_handed_over && Note::read(packet.mbuf).wanted_by() != Note::kNobody;
 }
 // For a client's packet whose flow this worker does not know: to the worker that has it from before the
-// restart; if this is that worker, and the flow is over, a SYN goes back to where it arrived. False: neither.
-bool hand_over_moved(WorkerCore& core, Packet& packet);
+// restart; if this is that worker, and the flow is over, a SYN goes back to where it arrived; one that came
+// in fragments, to a worker that may know the flow. False: neither.
+template <typename F>
+bool hand_over_unknown(WorkerCore& core, Packet& packet);
 // Writes the Ethernet header and queues the packet. False: dropped (unresolved, MTU). `reason` of no_route
 // and the like are counted here.
 bool send_by_hop(WorkerCore& core, Packet& packet, uint16_t next_hop);

@@ -65,6 +65,11 @@ void add_totals(const Feedback& feedback, TelemetryObject& out) {
   out.add("evictions", evictions);
   out.add("nat_ports_used", nat_ports);
   out.add("nat_ports_total", feedback.header.nat_ports_total);
+  out.add("reassembled", feedback.reassembled);
+  out.add("fragments_joined", feedback.fragments_joined);
+  out.add("fragments_held", feedback.fragments_held);
+  out.add("fragmented", feedback.fragmented);
+  out.add("fragments_sent", feedback.fragments_sent);
   out.add("steered_to_dataplane", feedback.steered_to_dataplane);
   out.add("steered_to_kernel", feedback.steered_to_kernel);
   out.add("steered_no_socket", feedback.steered_no_socket);

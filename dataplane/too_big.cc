@@ -3,18 +3,13 @@
 // address to which the packet went, as answers of a host do: senders need no more to believe it.
 #include "dataplane/too_big.h"
 
+#include "dataplane/fragments.h"
 #include "dataplane/own_packet.h"
 #include "dataplane/stages.h"
 
 namespace portico {
 
 namespace {
-
-template <typename F>
-bool may_be_fragmented(const uint8_t* l3) {
-  if constexpr (F::kFamily == Family::v4) return (load<uint16_t>(l3 + 6) & htons(0x4000)) == 0;
-  return false;
-}
 
 // Puts the frame's Ethernet header, with its tags, before what now begins `bytes` before the packet.
 void move_front(Packet& p, uint32_t bytes) {
@@ -32,8 +27,7 @@ void answer(WorkerCore& core, Packet& p, uint32_t mtu, DropReason reason) {
   constexpr uint32_t kAdded = F::kHeaderSize + kIcmpHeaderSize;
   const uint32_t told = std::max(mtu, kLeastMtu<F>);
   // An error about an error would never end (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)).
-  if (p.kind == Kind::icmp_error || p.ip_length <= told || may_be_fragmented<F>(p.l3))
-    return drop(core, p.mbuf, DropReason::exceeds_mtu);
+  if (p.kind == Kind::icmp_error || p.ip_length <= told) return drop(core, p.mbuf, DropReason::exceeds_mtu);
   if (!core.too_big.take(core.cycles, core.table->settings().reset_rate))
     return drop(core, p.mbuf, DropReason::rate_limited);
   const auto* const frame = rte_pktmbuf_mtod(p.mbuf, const uint8_t*);
@@ -61,6 +55,7 @@ bool fits_way(WorkerCore& core, Packet& p, uint16_t next_hop) {
   if (next_hop == kNone) return true;
   const TableNextHop& hop = core.table->next_hop(next_hop);
   if (!hop.resolved || p.ip_length <= hop.mtu) return true;  // what waits for a MAC is looked at when sent
+  if (fragment_size<F>(p, hop.mtu) != 0) return true;
   answer<F>(core, p, hop.mtu, DropReason::exceeds_mtu);
   return false;
 }

@@ -48,9 +48,9 @@ uint16_t write_own_error(uint8_t* l3, const typename F::Ip& source, const typena
 
 struct WorkerCore;
 
-// Whether a packet fits the way by the next hop, of which kNone is any. Else its sender has been told what
-// does, as by answer_too_big (stages.h), but as exceeds_mtu. For packets of which nothing but the TTL has
-// been changed: their senders know what the answer is about.
+// Whether a packet fits the way by the next hop, of which kNone is any, or may go in fragments. Else its
+// sender has been told what fits, as by answer_too_big (stages.h), but as exceeds_mtu. For packets of which
+// nothing but the TTL has been changed: their senders know what the answer is about.
 template <typename F>
 bool fits_way(WorkerCore& core, Packet& packet, uint16_t next_hop);
 // The same of the way to a backend.

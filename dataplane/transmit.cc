@@ -2,6 +2,7 @@
 // The last stage: the Ethernet header of the next hop, and the queue of its port.
 #include <rte_mbuf.h>
 
+#include "dataplane/fragments.h"
 #include "dataplane/kernel_rules.h"
 #include "dataplane/own_packet.h"
 #include "dataplane/rewrite.h"
@@ -59,6 +60,10 @@ bool goes_first(WorkerCore& core, const rte_mbuf* m) {
 
 void drop(WorkerCore& core, rte_mbuf* mbuf, DropReason reason) {
   bump(core.counters.drops[static_cast<uint32_t>(reason)]);
+  discard(core, mbuf);
+}
+
+void discard(WorkerCore& core, rte_mbuf* mbuf) {
   core.to_free[core.to_free_count++] = mbuf;
   if (core.to_free_count == core.to_free.size()) free_dropped(core);
 }
@@ -80,6 +85,7 @@ void to_kernel_or_drop(WorkerCore& core, Packet& packet, DropReason reason) {
 
 void hand_over(WorkerCore& core, Packet& packet, uint32_t worker, Note note) {
   packet.path = Path::done;
+  if (packet.was_handed_over) note = note.behind(Note::read(packet.mbuf));
   note.write(packet.mbuf);
   if (!append(core.output.workers[worker], packet.mbuf))
     return drop(core, packet.mbuf, DropReason::handover_full);
@@ -97,16 +103,33 @@ bool hand_back(WorkerCore& core, Packet& packet) {
   return true;
 }
 
-}  // namespace
-
 bool hand_over_moved(WorkerCore& core, Packet& packet) {
   if (core.moved == nullptr) return false;
-  if (packet.was_handed_over) return hand_back(core, packet);
+  if (was_given(packet)) return hand_back(core, packet);
   if (core.moved->is_over()) return false;
   const uint32_t worker = core.moved->find(packet.hash);
   if (worker >= core.config.worker_count || worker == core.config.index) return false;
   hand_over(core, packet, worker, Note::wanted_by(core.config.index));
   return true;
+}
+
+// Sends a packet that is larger than its way in fragments, if that may be.
+template <typename F>
+[[gnu::noinline]] bool send_split(WorkerCore& core, Packet& packet, const TableNextHop& hop) {
+  Pieces pieces;
+  if (!split<F>(core, packet, hop.mtu, pieces)) return false;
+  for (uint32_t i = 0; i < pieces.count; ++i) {
+    write_l2(pieces.packets[i], hop);
+    queue_frame(core, pieces.packets[i].mbuf, hop.port);
+  }
+  return true;
+}
+
+}  // namespace
+
+template <typename F>
+bool hand_over_unknown(WorkerCore& core, Packet& packet) {
+  return hand_over_moved(core, packet) || hand_over_whole<F>(core, packet);
 }
 
 void queue_frame(WorkerCore& core, rte_mbuf* mbuf, uint16_t port) {
@@ -117,10 +140,8 @@ void queue_frame(WorkerCore& core, rte_mbuf* mbuf, uint16_t port) {
 bool send_by_hop(WorkerCore& core, Packet& packet, uint16_t next_hop) {
   const TableNextHop& hop = core.table->next_hop(next_hop);
   if (!hop.resolved) return resolve(core, packet, core.table->next_hop_address(next_hop), hop.port);
-  if (packet.ip_length > hop.mtu) {
-    drop(core, packet.mbuf, DropReason::exceeds_mtu);
-    return false;
-  }
+  if (packet.ip_length > hop.mtu)
+    return packet.is_v6 ? send_split<V6>(core, packet, hop) : send_split<V4>(core, packet, hop);
   write_l2(packet, hop);
   queue_frame(core, packet.mbuf, hop.port);
   return true;
@@ -143,6 +164,8 @@ bool send_to_backend(WorkerCore& core, Packet& packet, uint16_t backend, const t
   return send_by_route<F>(core, packet, address);
 }
 
+template bool hand_over_unknown<V4>(WorkerCore&, Packet&);
+template bool hand_over_unknown<V6>(WorkerCore&, Packet&);
 template bool send_by_route<V4>(WorkerCore&, Packet&, const V4::Ip&);
 template bool send_by_route<V6>(WorkerCore&, Packet&, const V6::Ip&);
 template bool send_to_backend<V4>(WorkerCore&, Packet&, uint16_t, const V4::Ip&);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "bpf/gue.h"
+#include "dataplane/fragments.h"
 #include "dataplane/stages.h"
 #include "dataplane/tunnel_header.h"
 
@@ -74,8 +75,10 @@ Middle<Outer> middle_of(const Table& table, const Packet& p, const TunnelFlow<In
 
 // What the words of the packet at l3 sum to, without a look at its payload: a right checksum makes the sum of
 // what it covers that of nothing. Of a packet with a wrong one the sum is wrong, and so is what comes of it.
+// A fragment has no sum of its own.
 template <typename Inner>
 uint64_t sum_of_packet(const Packet& p) {
+  if (p.kind == Kind::fragment) return sum_bytes(p.l3, p.ip_length);
   const auto headers = static_cast<size_t>(p.l4 - p.l3);
   const uint64_t before = sum_bytes(p.l3, headers);
   const uint16_t protocol = p.kind == Kind::tcp ? uint8_t{IPPROTO_TCP} : Inner::kIcmpProtocol;
@@ -133,7 +136,32 @@ void wrap(const Table& table, Packet& p, const TunnelFlow<Inner>& flow, const Mi
   p.l3 -= Outer::kHeaderSize + middle.size();
   p.ip_length = static_cast<uint16_t>(payload + Outer::kHeaderSize);
   p.is_v6 = Outer::kFamily == Family::v6;
+  p.kind = Kind::other_ip;
   write_ip_header<Outer>(p.l3, source, destination, header);
+}
+
+template <typename Inner, typename Outer>
+bool send_wrapped(WorkerCore& core, Packet& p, const TunnelFlow<Inner>& flow, const Middle<Outer>& middle,
+                  uint16_t hop) {
+  if (room_before(p) < Outer::kHeaderSize + middle.size() + kLargestL2) {
+    drop(core, p.mbuf, DropReason::tunnel_no_headroom);
+    return false;
+  }
+  wrap(*core.table, p, flow, middle);
+  return send_by_hop(core, p, hop);
+}
+
+// What does not fit may be split before it is wrapped (RFC 2003 section 3.1: outer headers say "do not
+// fragment"), so that the end of the tunnel need not put together what others send it.
+template <typename Inner, typename Outer>
+[[gnu::noinline]] bool send_split_inside(WorkerCore& core, Packet& p, const TunnelFlow<Inner>& flow,
+                                         const Middle<Outer>& middle, uint16_t hop, uint32_t mtu) {
+  Pieces pieces;
+  if (!split<Inner>(core, p, mtu, pieces)) return false;
+  bool is_sent = false;
+  for (uint32_t i = 0; i < pieces.count; ++i)
+    is_sent |= send_wrapped<Inner, Outer>(core, pieces.packets[i], flow, middle, hop);
+  return is_sent;
 }
 
 template <typename Inner, typename Outer>
@@ -147,15 +175,12 @@ bool send_inside(WorkerCore& core, Packet& p, const TunnelFlow<Inner>& flow) {
   const auto middle = middle_of<Inner, Outer>(*core.table, p, flow);
   const uint32_t mtu = core.table->next_hop(hop).mtu, added = Outer::kHeaderSize + middle.size();
   if (p.ip_length + added > mtu) {
+    if (mtu > added && fragment_size<Inner>(p, mtu - added) != 0)
+      return send_split_inside<Inner, Outer>(core, p, flow, middle, hop, mtu - added);
     answer_too_big<Inner>(core, p, mtu > added ? mtu - added : 0);
     return false;
   }
-  if (room_before(p) < added + kLargestL2) {
-    drop(core, p.mbuf, DropReason::tunnel_no_headroom);
-    return false;
-  }
-  wrap(*core.table, p, flow, middle);
-  return send_by_hop(core, p, hop);
+  return send_wrapped<Inner, Outer>(core, p, flow, middle, hop);
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <bit>
 #include <random>
 
+#include "dataplane/fragment_table.h"
+#include "dataplane/fragments.h"
 #include "dataplane/plain_lanes.h"
 #include "dataplane/plain_opening.h"
 #include "dataplane/proxy.h"
@@ -256,6 +258,12 @@ void run_stages(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, bool were_handed
   free_dropped(core);
 }
 
+// What has become whole goes the way of what other workers hand over.
+[[gnu::noinline]] void process_wholes(WorkerCore& core) {
+  std::array<rte_mbuf*, kBurstSize> wholes = core.wholes;
+  run_stages(core, wholes.data(), std::exchange(core.whole_count, 0), true);
+}
+
 void process_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, const Table* table, uint64_t now,
                    bool were_handed_over) {
   if (table == nullptr) {
@@ -264,6 +272,7 @@ void process_burst(WorkerCore& core, rte_mbuf** mbufs, uint32_t n, const Table* 
   }
   begin(core, *table, now);
   run_stages(core, mbufs, n, were_handed_over);
+  if (core.whole_count != 0) process_wholes(core);
 }
 
 template <typename F>
@@ -281,6 +290,13 @@ void prepare_family(WorkerCore& core, const Table& table) {
     bump(core.counters.flow_capacity, c.flows);
     set.nat.store(set.nat_owner.get(), std::memory_order_release);
   }
+}
+
+void prepare_fragments(WorkerCore& core, const Table& table) {
+  const bool are_wanted = table.settings().fragments == static_cast<uint8_t>(Fragments::reassemble);
+  if (!are_wanted || core.fragments_owner != nullptr || core.config.pool == nullptr) return;
+  core.fragments_owner = std::make_unique<FragmentTable>(core.config.pool);
+  core.fragments.store(core.fragments_owner.get(), std::memory_order_release);
 }
 
 template <typename Flows>
@@ -334,6 +350,7 @@ WorkerCore::WorkerCore(const WorkerConfig& c)
       answers(c.tsc_hz),
       sweep_resets(c.tsc_hz),
       icmp_rounds(c.tsc_hz),
+      whole_rounds(c.tsc_hz),
       too_big(c.tsc_hz),
       claimed_urgent(c.tsc_hz, kClaimedUrgentBurst) {}
 
@@ -357,6 +374,7 @@ void Worker::prepare(const Table& table, uint64_t now) {
   prepare_family<V4>(*core_, table);
   prepare_family<V6>(*core_, table);
   prepare_header_timers(*core_, table);
+  prepare_fragments(*core_, table);
 }
 
 void Worker::list_flows(std::vector<MovedFlows::Place>& places) const {
@@ -387,6 +405,7 @@ void Worker::process_handed_over(rte_mbuf** packets, uint32_t n, const Table* ta
 void Worker::sweep(const Table& table, uint64_t now) {
   begin(*core_, table, now);
   visit_waiting_room(*core_);
+  expire_fragments(*core_);
   sweep_flows(*core_, now);
   free_dropped(*core_);
 }

@@ -37,8 +37,9 @@ struct StageCycles;
 
 // Packets that process() takes at a time, and the size of RX bursts and hand-over dequeues at most.
 inline constexpr uint32_t kBurstSize = 64;
-// Room per destination: one process() adds at most two packets per packet received, one sweep() at most
-// kSweepOutput. What finds no room is dropped as tx_full or handover_full: flush after each.
+// Room per destination: one process() adds at most two packets per packet received, but for those that leave
+// in fragments, one sweep() at most kSweepOutput. What finds no room is dropped as tx_full or handover_full:
+// flush after each.
 inline constexpr uint32_t kOutputSize = 256;
 inline constexpr uint32_t kSweepOutput = 64;
 // Packets for the kernel that go before others because of a source address that may be forged: so many at a
@@ -75,6 +76,11 @@ struct WorkerCounters {
   uint64_t handed_over = 0;
   uint64_t waiting = 0;           // gauge: of `forwarded`, packets that wait for a MAC address
   uint64_t waited_in_vain = 0;    // dropped as next_hop_unresolved after they counted as forwarded
+  uint64_t reassembled = 0;       // packets that came in fragments; each has a verdict of its own
+  uint64_t fragments_joined = 0;  // that such packets came in
+  uint64_t fragments_held = 0;    // gauge: fragments that are neither joined nor dropped yet
+  uint64_t fragmented = 0;        // of `forwarded`: packets that went on in fragments
+  uint64_t fragments_sent = 0;    // those
   uint64_t originated = 0;        // packets of our own: RSTs of sweeps and for backends, PROXY headers
   uint64_t flows = 0;             // gauge
   uint64_t flow_capacity = 0;     // gauge

@@ -198,6 +198,19 @@ void add_steered(const Feedback& feedback, Writer& out) {
   out.add(kName, kHelp, kCounter, static_cast<double>(feedback.steered_no_socket), {{"to", "nobody"}});
 }
 
+void add_fragments(const Feedback& feedback, Writer& out) {
+  out.add("portico_reassembled_packets_total", "Packets that were put together from fragments.", kCounter,
+          static_cast<double>(feedback.reassembled));
+  out.add("portico_joined_fragments_total", "Fragments that such packets came in.", kCounter,
+          static_cast<double>(feedback.fragments_joined));
+  out.add("portico_held_fragments", "Fragments that wait for the others of their packet.", kGauge,
+          static_cast<double>(feedback.fragments_held));
+  out.add("portico_fragmented_packets_total", "Packets that were sent on in fragments.", kCounter,
+          static_cast<double>(feedback.fragmented));
+  out.add("portico_sent_fragments_total", "The fragments of those.", kCounter,
+          static_cast<double>(feedback.fragments_sent));
+}
+
 void add_dataplane(const StatusView& view, Writer& out) {
   const Feedback& feedback = view.watch.settled();
   const FeedbackHeader& header = view.watch.feedback().header;
@@ -230,6 +243,7 @@ void add_dataplane(const StatusView& view, Writer& out) {
           static_cast<double>(feedback.forwarded));
   out.add("portico_originated_packets_total", "Packets of the dataplane's own: RSTs and PROXY headers.",
           kCounter, static_cast<double>(feedback.originated));
+  add_fragments(feedback, out);
   add_steered(feedback, out);
   out.add("portico_answered_packets_total", "Packets answered with RST or ICMP.", kCounter,
           static_cast<double>(feedback.answered));

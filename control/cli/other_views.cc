@@ -69,13 +69,17 @@ std::string choices_text(const json& choices, const Style& style) {
   return table.print(style, "    ");
 }
 
-// What went by the taps of ports that DPDK drives alone; nothing if nothing did.
-std::string host_path_text(const json& drops, const Style& style) {
+// What went by the taps of ports that DPDK drives alone and in fragments; nothing if nothing did.
+std::string ways_text(const json& drops, const Style& style) {
   const auto count = [&](const char* key) { return drops.value(key, uint64_t{0}); };
   std::string text;
   if (count("kernel_taken") != 0 || count("from_kernel") != 0)
     text = fmt::format("by the taps: {} packets to the kernel, {} from it\n",
                        format_count(count("kernel_taken")), format_count(count("from_kernel")));
+  if (count("reassembled") != 0 || count("fragmented") != 0)
+    text += fmt::format("fragments: {} packets put together from {}, {} sent in {}\n",
+                        format_count(count("reassembled")), format_count(count("fragments_joined")),
+                        format_count(count("fragmented")), format_count(count("fragments_sent")));
   if (count("steered_no_socket") != 0)
     text += style.paint(Colour::bad,
                         fmt::format("{} packets came to queues that no worker polls; `portico doctor`\n",
@@ -144,7 +148,7 @@ std::string drops_text(const json& drops, bool all, const Style& style) {
                {drop.value("text", ""), Colour::faint}});
   }
   std::string out = any ? table.print(style) : "no packet was dropped\n";
-  out += host_path_text(drops, style);
+  out += ways_text(drops, style);
   if (!drops.value("working", true)) {
     out += style.paint(Colour::bad, "! the dataplane does not work; these are its last counters") + "\n";
   }

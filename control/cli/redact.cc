@@ -21,7 +21,7 @@ constexpr std::string_view kHarmless[] = {
     "version", "instance", "zone", "vip_address", "dataplane", "nat", "tunnel", "services", "pools",
     // dataplane, nat, tunnel
     "ports", "name", "devargs", "mtu", "workers", "worker_cpus", "idle", "huge_pages", "flows", "mbufs",
-    "new_flow_rate", "reset_rate", "addresses", "sources", "gue_port",
+    "new_flow_rate", "reset_rate", "fragments", "addresses", "sources", "gue_port",
     // services
     "listen", "pool", "mode", "proxy_protocol", "affinity", "affinity_prefix_v6", "backend_port", "allow",
     "deny", "limits", "new_per_second", "burst", "connections", "prefix_v4", "prefix_v6", "idle_timeout",

@@ -228,17 +228,5 @@ TEST_P(Forward, WhatNobodySentThroughUsIsAnUnknownReply) {
   EXPECT_EQ(rig.drops(DropReason::not_ours), 1u);
 }
 
-TEST_P(Forward, FragmentsOfOursAreDroppedByName) {
-  Rig rig(usual_content());
-  if (GetParam().vip == std::string(kVip4)) {
-    EXPECT_TRUE(rig.send(Bytes(from_client(kDsr).flags(kSynFlag).fragment(0x2000))).empty());
-    EXPECT_TRUE(rig.send(Bytes(from_client(kDsr).flags(kSynFlag).fragment(0x0010))).empty());
-  } else {
-    EXPECT_TRUE(rig.send(Bytes(from_client(kDsr).flags(kSynFlag).extension(44, {0, 1, 0, 0, 0, 1}))).empty());
-    EXPECT_TRUE(rig.send(Bytes(from_client(kDsr).flags(kSynFlag).extension(44, {1, 0, 0, 0, 0, 1}))).empty());
-  }
-  EXPECT_EQ(rig.drops(DropReason::fragment), 2u);
-}
-
 }  // namespace
 }  // namespace portico::test

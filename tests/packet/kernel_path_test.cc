@@ -116,7 +116,7 @@ TEST_F(Verdicts, WhatNobodyCanReadIsTheKernels) {
 TEST_F(Verdicts, FragmentsAndErrorsGoToWhomTheyAreAbout) {
   expect_kernel("a ping's fragment", Tcp(kClient4, 1, kVip4, kDsr).protocol(1).fragment(0x2000));
   expect_drop("a fragment of the service's", Tcp(kClient4, 1, kVip4, kDsr).fragment(0x2000),
-              DropReason::fragment);
+              DropReason::fragment_malformed);
   const Bytes of_ssh = Tcp(kVip4, 22, kClient4, 1).ip(), of_service = Tcp(kNat4, 2000, "198.18.1.1", 80).ip();
   expect_kernel("an error about SSH", icmp_error("198.18.1.254", kVip4, 3, of_ssh, of_ssh.size()));
   expect_drop("an error about a flow that is gone",

@@ -260,10 +260,11 @@ bool Rig::deliver_handed_over() {
   return any;
 }
 
-// Every packet has one verdict.
+// Every packet has one verdict, and fragments that of what they became.
 void Rig::check_balance() {
   uint64_t verdicts = total(&WorkerCounters::forwarded) + total(&WorkerCounters::to_kernel) +
-                      total(&WorkerCounters::handed_over);
+                      total(&WorkerCounters::handed_over) + total(&WorkerCounters::fragments_held) +
+                      total(&WorkerCounters::fragments_joined) - total(&WorkerCounters::reassembled);
   for (uint32_t i = 0; i < kDropReasonCount; ++i) verdicts += drops(static_cast<DropReason>(i));
   EXPECT_EQ(verdicts, received_ + drops(DropReason::no_mbuf) + total(&WorkerCounters::waited_in_vain));
 }

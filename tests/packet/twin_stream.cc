@@ -206,6 +206,7 @@ void change(TableContent& c, std::mt19937& random) {
     default:
       c.settings.new_flow_rate = random() % 2 ? 100 : 0;
       c.settings.reset_rate = random() % 2 ? 200 : 10000;
+      c.settings.fragments = static_cast<uint8_t>(random() % 4 ? Fragments::reassemble : Fragments::drop);
   }
 }
 
@@ -288,6 +289,7 @@ void TwinStream::decorate(Tcp& tcp) {
       break;
     case 4:
       tcp.fragment(static_cast<uint16_t>(one_in(2) ? 0x2000 : 0x4000 + below(3)));
+      if (one_in(2)) tcp.payload(std::string(4 + 8 * below(3), 'f'));
       break;
     case 5:
       tcp.protocol(17);

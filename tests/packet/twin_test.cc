@@ -110,11 +110,12 @@ TEST(Twins, ShortAndGeneralWaysDoTheSame) {
   EXPECT_GT(forwarded, 50'000u);
   EXPECT_GT(opened, 10'000u);
   // Without them, that they do the same says little: all that packets and tables can come to.
-  // These take more packets at a time than there are, or more flows that last, or other buffers, or are the
-  // host thread's.
-  for (const DropReason r : {DropReason::no_mbuf, DropReason::tunnel_no_headroom, DropReason::handover_full,
-                             DropReason::flow_table_full, DropReason::kernel_full, DropReason::kernel_refused,
-                             DropReason::from_kernel_full})
+  // These take more packets at a time than there are, or the same one twice, or more flows that last, or
+  // other buffers, or are the host thread's.
+  for (const DropReason r :
+       {DropReason::no_mbuf, DropReason::tunnel_no_headroom, DropReason::handover_full,
+        DropReason::flow_table_full, DropReason::kernel_full, DropReason::kernel_refused,
+        DropReason::from_kernel_full, DropReason::fragment_evicted, DropReason::fragment_duplicate})
     dropped[static_cast<uint32_t>(r)] = 1;
   for (uint32_t i = 0; i < kDropReasonCount; ++i) EXPECT_GT(dropped[i], 0u) << kDropReasonNames[i];
 }

@@ -93,7 +93,7 @@ TEST(Verdict, WhatIsNotForUs) {
   expect_drop(rig, syn4().protocol(17), DropReason::not_tcp);
   expect_drop(rig, syn4().ttl(1), DropReason::ttl_expired);
   expect_drop(rig, syn6(1, kNat).ttl(0), DropReason::ttl_expired);
-  expect_drop(rig, syn4().fragment(0x2000), DropReason::fragment);
+  expect_drop(rig, syn4().fragment(0x2000), DropReason::fragment_malformed);
 }
 
 // IEEE 802.1Q: the identifier is the tag's low 12 bits; 0 is a priority alone.
@@ -127,7 +127,7 @@ TEST(Verdict, WithAWayToTheKernelItGetsTheRest) {
   EXPECT_EQ(rig.kernel_packets(), 5u);
   EXPECT_EQ(rig.total(&WorkerCounters::to_kernel), 5u);
   expect_drop(rig, syn4().protocol(17), DropReason::not_tcp);
-  expect_drop(rig, syn4().fragment(0x2000), DropReason::fragment);
+  expect_drop(rig, syn4().fragment(0x2000), DropReason::fragment_malformed);
 }
 
 TEST(Verdict, AccessListsDecideForNewFlows) {
@@ -184,7 +184,7 @@ TEST(Verdict, NextHopsThatAreNotKnown) {
   reached().insert(DropReason::next_hop_unresolved);
   aim_at(content, 2);
   rig.adopt(content);
-  expect_drop(rig, syn4(41000).payload(std::string(1300, 'x')), DropReason::exceeds_mtu);
+  expect_drop(rig, syn4(41000).fragment(0x4000).payload(std::string(1300, 'x')), DropReason::exceeds_mtu);
   const Seen in = rig.send_one(syn4(40000, kNat));
   expect_drop(rig, Tcp(in.destination, kNat, in.source, in.source_port).ack(1), DropReason::no_route);
   const Seen near = rig.send_one(Tcp("198.18.7.9", 1, kVip4, kNat).flags(kSynFlag));
@@ -273,12 +273,16 @@ TEST(Verdict, WhatTheCallerCouldNotPassOn) {
 
 TEST(Verdict, ZzEveryReasonHasBeenReached) {
   // Others have files of their own: icmp_test.cc, reset_test.cc, kernel_path_test.cc, limits_test.cc,
-  // tunnel_test.cc, dnat_test.cc.
-  reached().insert({DropReason::icmp_invalid, DropReason::icmp_unknown_flow, DropReason::flow_reset,
-                    DropReason::unknown_flow, DropReason::unknown_reply, DropReason::no_mbuf,
-                    DropReason::kernel_full, DropReason::kernel_refused, DropReason::from_kernel_full,
-                    DropReason::tunnel_too_big, DropReason::tunnel_no_headroom, DropReason::source_too_fast,
-                    DropReason::source_too_many, DropReason::reply_ambiguous});
+  // tunnel_test.cc, dnat_test.cc, fragments_test.cc.
+  reached().insert(
+      {DropReason::icmp_invalid,       DropReason::icmp_unknown_flow,  DropReason::flow_reset,
+       DropReason::unknown_flow,       DropReason::unknown_reply,      DropReason::no_mbuf,
+       DropReason::kernel_full,        DropReason::kernel_refused,     DropReason::from_kernel_full,
+       DropReason::tunnel_too_big,     DropReason::tunnel_no_headroom, DropReason::source_too_fast,
+       DropReason::source_too_many,    DropReason::reply_ambiguous,    DropReason::fragment,
+       DropReason::fragment_malformed, DropReason::fragment_tiny,      DropReason::fragment_duplicate,
+       DropReason::fragment_overlap,   DropReason::fragment_too_long,  DropReason::fragment_timeout,
+       DropReason::fragment_evicted});
   for (uint32_t i = 0; i < kDropReasonCount; ++i)
     EXPECT_TRUE(reached().contains(static_cast<DropReason>(i))) << kDropReasonNames[i];
 }

@@ -110,6 +110,7 @@ inline SettingsRecord sample_settings() {
   s.timeout_closing_ms = 10000;
   s.timeout_half_closed_ms = 240000;
   s.gue_port = kDefaultGuePort;
+  s.fragments = static_cast<uint8_t>(Fragments::reassemble);
   set_text(s.instance, "edge-1");
   return s;
 }

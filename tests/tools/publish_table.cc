@@ -147,6 +147,7 @@ void Description::clear() {
   settings.timeout_closing_ms = 10'000;
   settings.timeout_half_closed_ms = 240'000;
   settings.gue_port = kDefaultGuePort;
+  settings.fragments = static_cast<uint8_t>(Fragments::reassemble);
   set_text(settings.instance, "test");
 }
 

@@ -78,10 +78,11 @@ TEST(FeedbackFile, AbsentDeadStaleAndForeignAreToldApart) {
   EXPECT_FALSE(feedback_writer(dir.path()).alive);
   edit(dir, [](auto& h) { h.layout_hash ^= 1; });
   EXPECT_EQ(read_header(dir).status, FeedbackStatus::other_layout);
-  edit(dir, [](auto& h) { h.abi_version = 9; });
+  edit(dir, [](auto& h) { h.abi_version = kAbiVersion + 1; });
   result = read_header(dir);
   EXPECT_EQ(result.status, FeedbackStatus::other_abi);
-  EXPECT_NE(result.text.find("ABI version 9"), std::string::npos) << result.text;
+  EXPECT_NE(result.text.find("ABI version " + std::to_string(kAbiVersion + 1)), std::string::npos)
+      << result.text;
   edit(dir, [](auto& h) { h.magic = 0; });
   EXPECT_EQ(read_header(dir).status, FeedbackStatus::unreadable);
   std::filesystem::resize_file(dir.path() / kFeedbackFile, 100);

@@ -20,6 +20,7 @@ constexpr Golden kGolden[] = {
     {3, 0xfff097757c54c14f, 0xbc0c11a224752b85}, {4, 0x649bf815baa8eff7, 0xbc0c11a224752b85},
     {5, 0x649bf815baa8eff7, 0xc851e7b8134a5beb}, {6, 0x08ead4e8a239edb9, 0xc851e7b8134a5beb},
     {7, 0xa0819a052ff694ed, 0x9ad49c3a9d1260d2}, {8, 0xaf9c723af1cf2af7, 0x77bf45c3d587a317},
+    {9, 0xcf9a0950a4c947e9, 0x5904eee1151c8a54},
 };
 
 TEST(Layout, IsTheOneOfItsAbiVersion) {

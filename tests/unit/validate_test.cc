@@ -74,6 +74,8 @@ TEST(Validate, Settings) {
       F("timeout_closing_ms:", r.timeout_closing_ms = 0),
       F("timeout_half_closed_ms:", r.timeout_half_closed_ms = 0),
       F("gue_port:", r.gue_port = 0),
+      F("fragments:", r.fragments = 0),
+      F("fragments:", r.fragments = 3),
       F("instance:", fill(r.instance)),
       F("worker_cpus:", fill(r.worker_cpus)),
       F("tunnel_source_v4:", r.tunnel_length_v4 = 24),
