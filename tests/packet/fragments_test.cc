@@ -79,8 +79,9 @@ TEST_P(Fragments, GoOnAsOnePacketInWhateverOrderTheyCome) {
     for (const size_t step : {size_t{24}, size_t{480}, size_t{1288}}) {
       auto pieces = fragments_of(whole, step);
       for (int order = 0; order < 3; ++order) {
-        if (order == 1) std::ranges::reverse(pieces);
-        if (order == 2) std::ranges::rotate(pieces, pieces.begin() + static_cast<long>(pieces.size() / 2));
+        if (order == 1) std::reverse(pieces.begin(), pieces.end());
+        if (order == 2)
+          std::rotate(pieces.begin(), pieces.begin() + static_cast<long>(pieces.size() / 2), pieces.end());
         const auto seen = rig.send(pieces);
         ASSERT_EQ(seen.size(), 1u) << "step " << step << ", order " << order;
         EXPECT_EQ(seen[0].ip, expected);
