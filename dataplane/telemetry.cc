@@ -47,6 +47,10 @@ void register_commands() {
       {"/portico/backends", run_command<answer_backends>, "Backends. Optional parameter: first index"},
       {"/portico/explain", run_command<answer_explain>,
        "What happens to a connection. Parameters: client address, client port or 0, service address, port"},
+      {"/portico/flows", run_command<answer_flows>,
+       "Live flows. Parameters: service id, backend id, client prefix, each - for any; how many to list, 0: "
+       "only "
+       "count; cursor, 0 first"},
       {"/portico/upgrade", run_command<answer_upgrade>,
        "Gives way to the program that now has this one's name. No parameters"},
       {"/portico/capture", run_command<answer_capture>,

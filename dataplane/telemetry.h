@@ -39,6 +39,7 @@ class Telemetry {
   const Adoption& adoption() const { return adoption_; }
   Upgrade& upgrade() { return upgrade_; }
   Capture& capture() { return capture_; }
+  const std::vector<WorkerThread*>& workers() const { return workers_; }
 
   // The answer of the worker that has the flow, else of the last worker that answered: what a new flow would
   // get. `worker` is that worker. Nothing if none answers; `silent` names those that did not.

@@ -15,6 +15,9 @@ namespace portico {
 // after the last.
 inline constexpr size_t kTelemetryPage = 24;
 
+// "established", "closing" and so on.
+const char* flow_state_name(FlowState state);
+
 void answer_upgrade(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 void answer_status(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 void answer_drops(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
@@ -25,6 +28,7 @@ void answer_services(Telemetry& telemetry, std::string_view parameters, Telemetr
 void answer_backends(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 void answer_capture(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 void answer_capture_status(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
+void answer_flows(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 void answer_explain(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out);
 
 }  // namespace portico

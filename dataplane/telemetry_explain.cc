@@ -8,13 +8,6 @@
 namespace portico {
 namespace {
 
-const char* flow_state_name(FlowState state) {
-  static constexpr const char* kNames[] = {"none",       "syn",     "established", "client_fin",
-                                           "server_fin", "closing", "reset",       "dead"};
-  const auto index = static_cast<size_t>(state);
-  return index < std::size(kNames) ? kNames[index] : "unknown";
-}
-
 // The answer's indexes were taken from the worker's table, which may be a generation older than `snapshot`:
 // every index is looked up, none is trusted.
 const ServiceRecord* find_service(const Snapshot& snapshot, uint16_t id) {
@@ -107,6 +100,13 @@ void add_answer(const Snapshot& snapshot, const ExplainQuery& query, const Expla
 }
 
 }  // namespace
+
+const char* flow_state_name(FlowState state) {
+  static constexpr const char* kNames[] = {"none",       "syn",     "established", "client_fin",
+                                           "server_fin", "closing", "reset",       "dead"};
+  const auto index = static_cast<size_t>(state);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
 
 void answer_explain(Telemetry& telemetry, std::string_view parameters, TelemetryObject& out) {
   std::string complaint;

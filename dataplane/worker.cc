@@ -6,6 +6,7 @@
 #include <bit>
 #include <random>
 
+#include "dataplane/flow_list.h"
 #include "dataplane/fragment_table.h"
 #include "dataplane/fragments.h"
 #include "dataplane/plain_lanes.h"
@@ -445,6 +446,10 @@ bool Worker::is_captured(const CaptureFilter& filter, const Table& table,
 void Worker::answer_mailbox(const Table& table, uint64_t now) {
   if (const ExplainQuery* query = core_->mailbox.pending())
     core_->mailbox.answer(explain(*query, table, now));
+}
+
+void Worker::look_through(FlowWalk& walk, uint64_t now) const {
+  go_on(walk, *core_, now);
 }
 
 ExplainMailbox& Worker::mailbox() {

@@ -131,6 +131,7 @@ struct NatFullest {
   uint64_t used = 0, ports = 0;
 };
 
+struct FlowWalk;
 struct WorkerCore;
 struct WorkerProbe;
 
@@ -177,6 +178,8 @@ class Worker {
 
   // What would happen to a packet of this connection. See ExplainMailbox for asking from another thread.
   ExplainAnswer explain(const ExplainQuery& query, const Table& table, uint64_t now) const;
+  // Goes on with a walk through the live flows. Any thread; see flow_list.h.
+  void look_through(FlowWalk& walk, uint64_t now) const;
   // Whether a capture is about a frame that this worker receives or sends: see capture_filter.h.
   bool is_captured(const CaptureFilter& filter, const Table& table, std::span<const uint8_t> frame) const;
   // Answers the question in the mailbox, if there is one. Once per turn of the loop.

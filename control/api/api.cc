@@ -16,6 +16,7 @@
 #include "control/api/capture.h"
 #include "control/api/configurations.h"
 #include "control/api/explain.h"
+#include "control/api/flows.h"
 #include "control/api/metrics.h"
 #include "control/api/upgrade.h"
 #include "control/config_text.h"
@@ -57,9 +58,10 @@ std::string who_asks(const ApiRequest& request) {
 
 bool is_get(const std::string& path) {
   return path == "/v1/status" || path == "/v1/ready" || path == "/v1/drops" ||
-         path == "/v1/config/effective" || path == "/v1/explain" || path == "/v1/events" ||
-         path == "/v1/history" || path == "/v1/stream" || path == "/metrics" || path == "/v1/schema.json" ||
-         path == "/v1/openapi.json" || path == "/v1/configs" || path.starts_with("/v1/configs/");
+         path == "/v1/config/effective" || path == "/v1/explain" || path == "/v1/flows" ||
+         path == "/v1/events" || path == "/v1/history" || path == "/v1/stream" || path == "/metrics" ||
+         path == "/v1/schema.json" || path == "/v1/openapi.json" || path == "/v1/configs" ||
+         path.starts_with("/v1/configs/");
 }
 
 // The `after` of a question for events: 0 if it is not there, nothing if it is no id.
@@ -174,6 +176,8 @@ void Api::handle(const ApiRequest& request, const ApiRespond& respond) {
     return respond(api_error(405, request.path + " is for " + (get_path ? "GET" : "POST")));
   if (request.path == "/v1/explain")
     return answer_explain(io_, service_.view(), service_.run_dir(), request.query, respond);
+  if (request.path == "/v1/flows")
+    return answer_flows(io_, service_.view(), service_.run_dir(), request.query, respond);
   if (is_capture && get_path) return answer_capture_status(io_, service_.run_dir(), respond);
   if (get_path) return respond(get(request));
   if (!may_change(request))

@@ -146,6 +146,26 @@ int explain(const Context& context, const std::string& client, const std::string
                      [&](const json& answer) { return Shown{explain_text(answer, context.style)}; });
 }
 
+int show_flows(const Context& context, const FlowsRequest& request) {
+  std::string problem, target = fmt::format("/v1/flows?limit={}", request.count ? 0 : request.limit);
+  const size_t slash = request.backend.find('/');
+  const std::string pool = slash == std::string::npos ? "" : request.backend.substr(0, slash);
+  const std::string backend =
+      slash == std::string::npos ? request.backend : request.backend.substr(slash + 1);
+  for (const std::string& name : {request.service, pool, backend})
+    if (!name.empty() && !is_good_name(name, problem)) return fail(context, kExitUsage, problem, "");
+  const auto client = Prefix::parse(request.client);
+  if (!request.client.empty() && !client)
+    return fail(context, kExitUsage, "no address and no prefix: " + request.client,
+                "as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32, without bits beyond the length");
+  if (!request.service.empty()) target += "&service=" + request.service;
+  if (!request.backend.empty()) target += "&backend=" + request.backend;
+  if (client) target += "&client=" + to_string(*client);
+  return with_answer(context, ApiClient(context.run_dir).get(target), [&](const json& answer) {
+    return Shown{flows_text(answer, request.count, context.style)};
+  });
+}
+
 int upgrade_dataplane(const Context& context) {
   const json before = dataplane_of(context);
   const ApiReply reply =

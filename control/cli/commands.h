@@ -60,6 +60,13 @@ int show_effective(const Context& context, const std::string& path);
 // `client`: ADDRESS or ADDRESS:PORT. `listen` may be empty.
 int explain(const Context& context, const std::string& client, const std::string& service,
             const std::string& listen);
+// Which live connections to show.
+struct FlowsRequest {
+  std::string service, backend, client;  // empty: any; `client`: an address or a prefix
+  uint64_t limit = 100;
+  bool count = false;  // show how many there are instead
+};
+int show_flows(const Context& context, const FlowsRequest& request);
 // What an operator asks of a backend.
 struct BackendOrder {
   std::string backend;  // NAME or POOL/NAME

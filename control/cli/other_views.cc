@@ -132,6 +132,33 @@ std::string explain_text(const json& explanation, const Style& style) {
          table.print(style, "  ") + (has_choices ? choices_text(*choices, style) : "");
 }
 
+std::string flows_text(const json& flows, bool only_count, const Style& style) {
+  using enum Table::Align;
+  const uint64_t count = flows.value("count", uint64_t{0});
+  const bool is_complete = flows.value("complete", false);
+  if (only_count) {
+    Table table({left, right});
+    const json* const states = object_at(flows, "states");
+    if (states != nullptr)
+      for (const auto& [state, n] : states->items()) table.add({{state}, {format_count(n.get<uint64_t>())}});
+    return fmt::format("{}{} connections\n", is_complete ? "" : "at least ", format_count(count)) +
+           table.print(style, "  ");
+  }
+  Table table({left, left, left, left, left, right, right});
+  table.add({{"CLIENT"}, {"SERVICE"}, {"BACKEND"}, {"NAT"}, {"STATE"}, {"IDLE"}, {"WORKER"}});
+  for (const json& flow : flows.value("flows", json::array())) {
+    const std::string pool = text_at(flow, "pool");
+    table.add({{text_at(flow, "client")},
+               {text_at(flow, "service")},
+               {pool.empty() ? "gone" : pool + "/" + text_at(flow, "backend")},
+               {text_at(flow, "nat")},
+               {text_at(flow, "state") + (flow.value("probationary", false) ? "?" : "")},
+               {format_age(flow.value("idle_ms", int64_t{0}))},
+               {std::to_string(flow.value("worker", 0))}});
+  }
+  return table.print(style, "") + (is_complete ? "" : "there are more: `--limit N`, or `--count`\n");
+}
+
 std::string drops_text(const json& drops, bool all, const Style& style) {
   using enum Table::Align;
   Table table({left, right, right, left});

@@ -28,6 +28,7 @@ struct Arguments {
   std::string run_dir = "/run/portico";
   bool json = false, all = false, elsewhere = false, effective = false, follow = false, api = false;
   std::string file, client, service, listen, weight, what;
+  FlowsRequest flows;
   BackendOrder order;
   CaptureRequest capture;
   SupportRequest support;
@@ -67,6 +68,18 @@ void add_views(CLI::App& app, Action& chosen, Arguments& args) {
   why->add_option("SERVICE", args.service, "The service's name")->required();
   why->add_option("--listen", args.listen, "Which of the service's listeners, as ADDRESS:PORT")
       ->type_name("LISTENER");
+}
+
+void add_flows(CLI::App& app, Action& chosen, FlowsRequest& request) {
+  CLI::App* flows = add(app, chosen, "flows", "The connections that live now, or how many there are",
+                        [&](const Context& context) { return show_flows(context, request); });
+  flows->add_option("--service", request.service, "Of this service")->type_name("SERVICE");
+  flows->add_option("--backend", request.backend, "With this backend, NAME or POOL/NAME")
+      ->type_name("BACKEND");
+  flows->add_option("--client", request.client, "Of this client's address, or of a prefix's")
+      ->type_name("PREFIX");
+  flows->add_option("--limit", request.limit, "List this many at most")->check(CLI::Range(1, 10000));
+  flows->add_flag("--count", request.count, "Only count them, by state");
 }
 
 void add_configuration(CLI::App& app, Action& chosen, Arguments& args) {
@@ -255,6 +268,7 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
   app.add_flag("--json", args.json, "Print JSON (docs/api.md)");
   app.set_version_flag("--version", PORTICO_VERSION, "Print the version, as the command `version` does");
   add_views(app, chosen, args);
+  add_flows(app, chosen, args.flows);
   add_top(app, chosen, args);
   add_configuration(app, chosen, args);
   add_schema(app, chosen, args);

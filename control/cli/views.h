@@ -20,5 +20,7 @@ std::string drops_text(const nlohmann::json& drops, bool all, const Style& style
 // `events` as GET /v1/events lists them: a line or two for each.
 std::string events_text(const nlohmann::json& events, const Style& style);
 std::string explain_text(const nlohmann::json& explanation, const Style& style);
+// `flows` as GET /v1/flows has them. `only_count`: how many, by state.
+std::string flows_text(const nlohmann::json& flows, bool only_count, const Style& style);
 
 }  // namespace portico::cli

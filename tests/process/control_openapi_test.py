@@ -140,6 +140,8 @@ class OpenApiTest(ControlCase):
         self.ask("/v1/reload", "POST", b'{"max_broken": 0}')
         self.ask("/v1/rollback", "POST", b'{"version": 1}')
         self.ask("/v1/explain?client=198.18.0.9&service=web", expect=503)
+        self.ask("/v1/flows", expect=503)
+        self.ask("/v1/flows?backend=nobody", expect=400)
         self.ask("/v1/capture", expect=503)
         self.ask("/v1/dataplane/upgrade", "POST", expect=503)
 
@@ -161,6 +163,7 @@ class OpenApiTest(ControlCase):
         self.portico("support-bundle", "-w", "bundle.tar.gz")
         self.portico("ready", statuses=(2,))
         self.portico("explain", "198.18.0.9", "web", statuses=(4,))
+        self.portico("flows", "--count", statuses=(4,))
         self.portico("capture", "web", "-w", "x.pcapng", statuses=(4,))
         self.portico("upgrade-dataplane", statuses=(4,))
         Path(self.config).write_text("version: 2\n")
