@@ -33,8 +33,6 @@ class PlainOpening {
   // where the general stages are to look.
   [[gnu::always_inline]] void choose(uint32_t i, const PlainPacket& p) {
     o_.slots[i] = o_.kNoSlot;
-    // Where flows are other workers' still, the general stages know.
-    if (core_.moved != nullptr) return;
     const uint8_t* const l3 = p.l3;
     const uint8_t* const l4 = l3 + F::kHeaderSize;
     const TableService& service = table_.service(p.service);
@@ -78,7 +76,8 @@ class PlainOpening {
 
   // Opens the flow and forwards its SYN, uncounted in `forwarded`.
   bool open(uint32_t i, const PlainPacket& p, bool is_nat) {
-    if (o_.backends[i] == kNone) return false;
+    // Where flows are other workers' still, the general stages know.
+    if (o_.backends[i] == kNone || core_.moved != nullptr) return false;
     return is_nat ? open_nat(i, p) : open_dsr(i, p);
   }
 
