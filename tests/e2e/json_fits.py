@@ -8,7 +8,7 @@ import sys
 import jsonschema
 
 RUN_DIR, FOLDER, CLIENT, SERVICE = sys.argv[1:]
-COMMANDS = [["status"], ["drops"], ["top"], ["topology"], ["ready"], ["explain", CLIENT, SERVICE], ["explain", CLIENT + ":40000", SERVICE],
+COMMANDS = [["status"], ["drops"], ["top"], ["topology"], ["ready"], ["flows"], ["explain", CLIENT, SERVICE], ["explain", CLIENT + ":40000", SERVICE],
             ["what-if", "--remove", "portal-1"], ["capture", SERVICE, "-w", FOLDER + "/fits.pcapng", "--time", "1s"], ["upgrade-dataplane"],
             ["support-bundle", "-w", FOLDER + "/fits.tar.gz"]]
 

@@ -4,8 +4,10 @@
 
   matrix_cells.py all        every combination
   matrix_cells.py pairwise   as few as have every two values of different columns together at least once
+  matrix_cells.py table      docs/matrix.md's table of what `tests/e2e/matrix all` prints, on standard input
 """
 import itertools
+import re
 import sys
 
 COLUMNS = (
@@ -32,7 +34,24 @@ def pairwise(cells):
     return sorted(chosen, key=cells.index)
 
 
+def print_table(lines):
+    """A row for each way and family; in each cell the three wires in their order."""
+    ways, families, traffics, wires = COLUMNS
+    seen = {}
+    for line in lines:
+        if found := re.fullmatch(r'(not )?ok - (\S+) (\S+) (\S+), wires (\S+)\n?', line):
+            seen[found.groups()[1:]] = 'failed' if found[1] else 'ok'
+    print('| way | clients | ' + ' | '.join(traffics) + ' |')
+    print('| --- ' * (2 + len(traffics)) + '|')
+    for way, family in itertools.product(ways, families):
+        cells = (', '.join(seen.get((way, family, traffic, wire), 'not run') for wire in wires) for traffic in traffics)
+        print(f'| `{way}` | {family} | ' + ' | '.join(cells) + ' |')
+
+
 def main():
+    if sys.argv[1] == 'table':
+        print_table(sys.stdin)
+        return
     cells = list(itertools.product(*COLUMNS))
     choice = {'all': lambda c: c, 'pairwise': pairwise}[sys.argv[1]]
     for cell in choice(cells):
