@@ -18,7 +18,7 @@ all_tests() {
   echo unit-and-packet-tests
   echo lint
   echo web-bundle
-  find tests/e2e -maxdepth 1 -type f -perm -u+x -printf '%f\n' 2>/dev/null | sort | if is_whole; then cat; else grep -v -e '-dsr-ipip$' -e '-full$' -e '^blackhole-dsr-l2$'; fi
+  find tests/e2e -maxdepth 1 -type f -perm -u+x ! -name '*.*' -printf '%f\n' 2>/dev/null | sort | if is_whole; then cat; else grep -v -e '-dsr-ipip$' -e '-full$' -e '^blackhole-dsr-l2$'; fi
   echo sanitized-core-tests
   echo fuzz
   if is_whole; then
