@@ -67,12 +67,14 @@ class FlowTable {
     std::memcpy(static_cast<void*>(&entries_[0]), &highest_, sizeof highest_);
     return highest_;
   }
-  // Writes an allocated entry. A process that ends here, at whatever instruction, leaves a free entry or the
-  // whole one: the state, which tells them apart, comes last. (That the compiler keeps the order is enough:
-  // the processor's own is the program's to whoever looks after the end.)
+  // Writes an allocated entry, or over a live one. A process that ends here, at whatever instruction, leaves
+  // a free entry or the whole one: the state, which tells them apart, comes last. (That the compiler keeps
+  // the order is enough: the processor's own is the program's to whoever looks after the end.)
   void fill(uint32_t reference, const Entry& entry) {
     Entry unborn = entry;
     unborn.vitals = Vitals(FlowState::none, false, 0);
+    entries_[reference].vitals = unborn.vitals;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     entries_[reference] = unborn;
     std::atomic_signal_fence(std::memory_order_seq_cst);
     entries_[reference].vitals = entry.vitals;
