@@ -4,9 +4,9 @@
 #include <net/ethernet.h>
 
 #include <array>
-#include <charconv>
 
 #include "dataplane/core.h"
+#include "dataplane/parameters.h"
 #include "dataplane/parse.h"
 
 namespace portico {
@@ -109,13 +109,6 @@ bool is_captured_ip(const WorkerCore& core, const Table& table, const CaptureFil
   return is_captured_ip(core, table, filter, inner, is_whole && parts.kind != Kind::icmp_error, layer + 1);
 }
 
-template <typename Number>
-bool read_number(std::string_view text, Number least, Number most, Number& value) {
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  return parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() && value >= least &&
-         value <= most;
-}
-
 bool is_token(std::string_view text) {
   return text.size() == kTokenSize && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
@@ -135,24 +128,18 @@ bool is_captured(const WorkerCore& core, const Table& table, const CaptureFilter
 
 bool parse_capture(std::string_view text, CaptureOrder& order, std::string& complaint) {
   std::array<std::string_view, 8> parts;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const size_t comma = i + 1 < parts.size() ? text.find(',') : text.size();
-    complaint = "eight parameters are wanted";
-    if (comma == std::string_view::npos) return false;
-    parts[i] = text.substr(0, comma);
-    text.remove_prefix(std::min(comma + 1, text.size()));
-  }
+  complaint = "eight parameters are wanted";
+  if (!split_parameters(text, parts)) return false;
   const auto client = Address::parse(parts[2]);
   if (client) order.filter.client = *client;
   order.token = parts[0];
   complaint = "a parameter is malformed or out of range";
-  const bool is_good =
-      is_token(parts[0]) && read_number<uint16_t>(parts[1], 0, kNone, order.filter.service) &&
-      (client || parts[2] == "-") && read_number<uint16_t>(parts[3], 0, 65535, order.filter.client_port) &&
-      read_number<uint64_t>(parts[4], 1, kLongestCaptureSeconds, order.limits.seconds) &&
-      read_number<uint64_t>(parts[5], 1, kMostCaptured, order.limits.packets) &&
-      read_number<uint64_t>(parts[6], 1, kMostCapturedBytes, order.limits.bytes) &&
-      read_number<uint32_t>(parts[7], kLeastSnap, kMostSnap, order.limits.snap);
+  const bool is_good = is_token(parts[0]) && read_number(parts[1], order.filter.service) &&
+                       (client || parts[2] == "-") && read_number(parts[3], order.filter.client_port) &&
+                       read_number<uint64_t>(parts[4], order.limits.seconds, 1, kLongestCaptureSeconds) &&
+                       read_number<uint64_t>(parts[5], order.limits.packets, 1, kMostCaptured) &&
+                       read_number<uint64_t>(parts[6], order.limits.bytes, 1, kMostCapturedBytes) &&
+                       read_number<uint32_t>(parts[7], order.limits.snap, kLeastSnap, kMostSnap);
   if (is_good) complaint.clear();
   return is_good;
 }

@@ -1,26 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <charconv>
-
+#include "dataplane/parameters.h"
 #include "dataplane/telemetry.h"
 
 namespace portico {
-namespace {
-
-bool parse_port(std::string_view text, uint16_t& port) {
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), port);
-  return parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
-}
-
-}  // namespace
 
 std::optional<ExplainQuery> parse_explain(std::string_view parameters, std::string& complaint) {
-  std::vector<std::string_view> parts;
-  for (size_t start = 0; start <= parameters.size() && parts.size() <= 4;) {
-    const size_t comma = std::min(parameters.find(',', start), parameters.size());
-    parts.push_back(parameters.substr(start, comma - start));
-    start = comma + 1;
-  }
-  if (parts.size() != 4) {
+  std::array<std::string_view, 4> parts;
+  if (!split_parameters(parameters, parts)) {
     complaint = "takes four parameters: client address, client port or 0, service address, service port";
     return std::nullopt;
   }
@@ -32,9 +18,9 @@ std::optional<ExplainQuery> parse_explain(std::string_view parameters, std::stri
         client ? "the service address is not an IP address" : "the client address is not an IP address";
   } else if (client->family() != vip->family()) {
     complaint = "client and service address are of different families";
-  } else if (!parse_port(parts[1], query.client_port)) {
+  } else if (!read_number(parts[1], query.client_port)) {
     complaint = "the client port is not 0 to 65535";
-  } else if (!parse_port(parts[3], query.vip_port) || query.vip_port == 0) {
+  } else if (!read_number(parts[3], query.vip_port, uint16_t{1})) {
     complaint = "the service port is not 1 to 65535";
   } else {
     query.client = *client;

@@ -1,37 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/flow_list.h"
 
-#include <charconv>
-
 #include "dataplane/core.h"
-#include "dataplane/nat_deltas.h"
+#include "dataplane/flow_store.h"
+#include "dataplane/parameters.h"
 
 namespace portico {
 
 namespace {
 
-// A position is the table's number, then the reference.
-constexpr uint32_t kTables = 4;
+// A position is the table's number, as FlowKind, then the reference.
 constexpr uint32_t kReferenceBits = 32, kWorkerShift = 40;
 
 // Copies what the worker may be writing, word by word.
 template <typename E>
 E copy_of(const E& entry) {
-  static_assert(sizeof(E) % sizeof(uint64_t) == 0);
-  uint64_t words[sizeof(E) / sizeof(uint64_t)];
-  const auto* from = reinterpret_cast<const char*>(&entry);
-  for (uint64_t& word : words) {
-    if constexpr (alignof(E) >= alignof(uint64_t)) {
-      word = __atomic_load_n(reinterpret_cast<const uint64_t*>(from), __ATOMIC_RELAXED);
-    } else {
-      const uint32_t low = __atomic_load_n(reinterpret_cast<const uint32_t*>(from), __ATOMIC_RELAXED);
-      const uint32_t high = __atomic_load_n(reinterpret_cast<const uint32_t*>(from + 4), __ATOMIC_RELAXED);
-      word = std::bit_cast<uint64_t>(std::array<uint32_t, 2>{low, high});
-    }
-    from += sizeof word;
-  }
+  std::array<uint32_t, sizeof(E) / sizeof(uint32_t)> words;
+  static_assert(sizeof words == sizeof(E) && alignof(E) % alignof(uint32_t) == 0);
+  const auto* from = reinterpret_cast<const uint32_t*>(&entry);
+  for (uint32_t& word : words) word = __atomic_load_n(from++, __ATOMIC_RELAXED);
   E copy;
-  std::memcpy(static_cast<void*>(&copy), words, sizeof copy);
+  std::memcpy(static_cast<void*>(&copy), words.data(), sizeof copy);
   return copy;
 }
 
@@ -102,11 +91,6 @@ uint32_t walk_table(FlowWalk& walk, uint32_t& visits, const Flows* flows, uint32
   return 0;
 }
 
-template <typename Number>
-bool read_number(std::string_view text, Number& value) {
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  return parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
-}
 bool read_id(std::string_view text, uint16_t& id) {
   return text == "-" || (read_number(text, id) && id != kNone);
 }
@@ -117,7 +101,7 @@ void go_on(FlowWalk& walk, const WorkerCore& core, uint64_t now) {
   const uint32_t tick = core.clock.tick(now);
   uint32_t visits = walk.most_visits;
   auto reference = static_cast<uint32_t>(walk.at);
-  for (uint64_t table = walk.at >> kReferenceBits; table < kTables; ++table, reference = 0) {
+  for (uint64_t table = walk.at >> kReferenceBits; table < kFlowKinds; ++table, reference = 0) {
     const auto walk_through = [&](const auto& flows) {
       return walk_table(walk, visits, flows.load(std::memory_order_acquire), reference, tick);
     };
@@ -133,15 +117,10 @@ void go_on(FlowWalk& walk, const WorkerCore& core, uint64_t now) {
 }
 
 std::optional<FlowsQuery> parse_flows_query(std::string_view parameters, std::string& complaint) {
-  std::vector<std::string_view> parts;
-  for (size_t start = 0; start <= parameters.size() && parts.size() <= 5;) {
-    const size_t comma = std::min(parameters.find(',', start), parameters.size());
-    parts.push_back(parameters.substr(start, comma - start));
-    start = comma + 1;
-  }
+  std::array<std::string_view, 5> parts;
   FlowsQuery query;
   uint64_t cursor = 0;
-  if (parts.size() != 5) {
+  if (!split_parameters(parameters, parts)) {
     complaint = "takes five parameters: service id, backend id, client prefix, count, cursor; - for any";
   } else if (!read_id(parts[0], query.filter.service) || !read_id(parts[1], query.filter.backend)) {
     complaint = "ids are 0 to 65534, or -";

@@ -52,8 +52,7 @@ struct OpeningColumns {
   alignas(64) std::array<uint32_t, kBurstSize> reply_tags;
   std::array<uint32_t*, kBurstSize> reply_places;
   std::array<uint16_t, kBurstSize> nat;  // the address's index
-  uint64_t
-      has_port;  // bit i: a port has been chosen for packet i's reply; no other packet of the burst has it
+  uint64_t has_port;  // bit i: a port has been chosen for packet i's reply; it may be taken by now
 };
 
 // Calls f(i) for each bit i that is set.

@@ -10,7 +10,7 @@ namespace {
 
 // Flows per answer: DPDK cuts it at 16 KiB.
 constexpr uint32_t kPage = 40;
-// Entries looked at for one answer, about 10 ms: other questions wait as long.
+// Entries looked at for one answer: other questions wait as long.
 constexpr uint32_t kMostVisits = 1 << 18;
 
 std::string endpoint(const Address& address, uint16_t port) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "control/cli/json_fields.h"
 #include "control/cli/views.h"
 #include "control/printable.h"
 
@@ -13,15 +14,6 @@ namespace {
 
 using nlohmann::json;
 
-std::string text(const json& object, const char* key) {
-  return to_printable(object.value(key, ""));
-}
-double real(const json& object, const char* key) {
-  return object.value(key, 0.0);
-}
-uint64_t whole(const json& object, const char* key) {
-  return object.value(key, uint64_t{0});
-}
 // A nested object or list; an empty one if it is missing.
 json nested(const json& object, const char* key) {
   return object.value(key, json::object());

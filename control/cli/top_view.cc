@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include "control/cli/json_fields.h"
 #include "control/cli/top.h"
 #include "control/printable.h"
 
@@ -18,16 +19,6 @@ using nlohmann::json;
 constexpr const char* kKeys =
     "up/down: choose   s: order   d: drain   h: hold   r: resume   space: now   q: quit";
 constexpr size_t kLeastServices = 3;
-
-std::string text(const json& object, const char* key) {
-  return to_printable(object.value(key, ""));
-}
-double real(const json& object, const char* key) {
-  return object.value(key, 0.0);
-}
-uint64_t whole(const json& object, const char* key) {
-  return object.value(key, uint64_t{0});
-}
 
 std::string full_name(const json& backend) {
   return backend.value("pool", "") + "/" + backend.value("name", "");

@@ -91,39 +91,35 @@ TEST(FlowWalk, SaysWhatAFlowIs) {
   EXPECT_NEAR(flow.idle_ms, 320, 32);
 }
 
-// No flow that was never there appears, and none that stays is missing.
+// Flows push each other out of a small table as fast as can be: none is seen that is a mixture of two. Of
+// each the client's last byte and port say the same.
 TEST(FlowWalk, TheWorkerGoesOn) {
-  Rig rig(usual_content());
-  for (uint16_t i = 0; i < 500; ++i)
-    rig.send_one(Tcp(kClient4, static_cast<uint16_t>(1000 + i), kVip4, kNat).flags(kSynFlag));
+  Rig rig(usual_content(), {.flows = 4});
   std::atomic<bool> is_over{false};
-  uint32_t walks = 0;
+  uint64_t seen = 0, mixed = 0;
   std::thread reader([&] {
-    while (!is_over || walks == 0) {
+    while (!is_over) {
       FlowWalk walk{.most_visits = 100, .most_flows = 50};
-      uint32_t staying = 0;
-      while (!walk.is_over) {
-        walk.flows.clear();
-        rig.worker().look_through(walk, 0);
-        for (const ListedFlow& flow : walk.flows) {
-          EXPECT_EQ(to_string(flow.client), kClient4);
-          EXPECT_EQ(to_string(flow.vip), kVip4);
-          EXPECT_TRUE(flow.client_port >= 1000 && flow.client_port < 1600) << flow.client_port;
-          staying += flow.client_port < 1500;
-        }
+      rig.worker().look_through(walk, 0);
+      for (const ListedFlow& flow : walk.flows) {
+        mixed += flow.client.bytes[15] != (flow.client_port & 0xff) || to_string(flow.vip) != kVip4;
+        ++seen;
       }
-      EXPECT_EQ(staying, 500u);
-      ++walks;
     }
   });
-  // A hundred flows begin and are reset again and again.
-  for (uint32_t round = 0; round < 300; ++round) {
-    const auto port = static_cast<uint16_t>(1500 + round % 100);
-    rig.send(Tcp(kClient4, port, kVip4, kNat).seq(round * 1000).flags(kSynFlag));
-    rig.send(Tcp(kClient4, port, kVip4, kNat).seq(round * 1000 + 1).flags(0x04));
+  for (uint32_t round = 0; round < 3000; ++round) {
+    std::vector<Bytes> burst;
+    for (uint32_t i = 1; i <= 64; ++i) {
+      const uint32_t n = (round * 64 + i) % 250 + 1;
+      const std::string client = "198.18.77." + std::to_string(n);
+      burst.push_back(Tcp(client.c_str(), static_cast<uint16_t>(1024 + n), kVip4, kNat).flags(kSynFlag));
+    }
+    rig.send(burst);
   }
   is_over = true;
   reader.join();
+  EXPECT_GT(seen, 1000u);
+  EXPECT_EQ(mixed, 0u);
 }
 
 TEST(FlowsQuery, TakesWhatAnAnswerNamedAndNothingElse) {

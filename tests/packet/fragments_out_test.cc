@@ -5,19 +5,13 @@
 
 #include <set>
 
+#include "tests/packet/fragment_case.h"
 #include "tests/packet/fragment_frames.h"
-#include "tests/packet/rig.h"
-#include "tests/support/sample_table.h"
 
 namespace portico::test {
 namespace {
 
 constexpr size_t kNarrow = 1300;  // MTU
-
-struct Ends {
-  const char *client, *vip;
-};
-const Ends kV4{kClient4, kVip4}, kV6{kClient6, kVip6};
 
 std::vector<Bytes> packets_of(const std::vector<Seen>& seen) {
   std::vector<Bytes> out;
@@ -29,29 +23,13 @@ uint16_t id_of(const Bytes& ipv4) {
   return static_cast<uint16_t>(ipv4[4] << 8 | ipv4[5]);
 }
 
-class FragmentsOut : public testing::TestWithParam<Ends> {
+class FragmentsOut : public FragmentCase {
  protected:
   FragmentsOut() { aim_at(content_, 2); }
-  bool is_v6() const { return GetParam().client == std::string(kClient6); }
-  Tcp from_client(uint16_t service_port, uint16_t port = 40000) const {
-    return Tcp(GetParam().client, port, GetParam().vip, service_port);
-  }
-  static std::string text(size_t size) {
-    std::string out(size, '\0');
-    for (size_t i = 0; i < size; ++i) out[i] = static_cast<char>('a' + i % 23);
-    return out;
-  }
-  Bytes data(uint16_t service_port) const {
-    return from_client(service_port).seq(1001).ack(78).payload(text(1400));
-  }
+  Bytes data(uint16_t service_port) const { return FragmentCase::data(service_port, 1400); }
   // Opens a flow of each service, then all ways are narrow. Returns what the backend of nat sees.
   Seen open(Rig& rig) {
-    rig.send_one(from_client(kDsr).flags(kSynFlag));
-    const Seen in = rig.send_one(from_client(kNat).flags(kSynFlag));
-    rig.send_one(Tcp(in.destination, in.destination_port, in.source, in.source_port)
-                     .flags(kSynFlag)
-                     .seq(77)
-                     .ack(1001));
+    const Seen in = FragmentCase::open(rig);
     for (NextHopRecord& hop : content_.next_hops) hop.mtu = kNarrow;
     rig.adopt(content_);
     return in;
